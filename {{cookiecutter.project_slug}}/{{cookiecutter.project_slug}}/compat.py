@@ -1,0 +1,31 @@
+"""One TensorFlow 1 interface on two runtimes: TensorFlow 1.15 and 2.x.
+
+Every module writes `import tensorflow.compat.v1 as tf`. Importing this module first (`data` and
+`model` do, in their `__init__`) makes both runtimes behave alike: graphs and sessions, resource
+variables, Keras 2 layers.
+"""
+
+import importlib.util
+import os
+import warnings
+
+# TensorFlow 2.16 and later load Keras 3, which has no graph mode, unless told before the first
+# use of tf.keras.
+if importlib.util.find_spec("tf_keras"):
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors; "0" shows every note
+
+with warnings.catch_warnings():
+    # TensorFlow 1.15 spells dtypes in a way that NumPy 1.17 and later warn about.
+    warnings.simplefilter("ignore", FutureWarning)
+    import tensorflow.compat.v1 as tf
+
+# Its Python warnings are about its own insides ("deprecated, use 2.0"), on either runtime.
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+RUNTIME = "tf2" if tf.__version__.startswith("2.") else "tf1"
+if RUNTIME == "tf2":
+    tf.disable_v2_behavior()
+else:
+    # As on 2.x: a read is an operation of its own, so reads and writes can be ordered.
+    tf.enable_resource_variables()

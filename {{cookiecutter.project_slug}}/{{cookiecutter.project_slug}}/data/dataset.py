@@ -1,0 +1,105 @@
+"""The contract between files and batches: what a subclass writes, and what it gets for it."""
+
+from typing import Any, Dict, Iterator, List, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .memory import shuffled_batches
+
+Nest = Any  # a tensor, or tuples and dicts of tensors
+
+
+class Dataset:
+    """Files to batches. A subclass says what one record is; this class owns order and batching.
+
+    Write `records` and `convert`. Write `prepare` when files must be fetched or checked, `keep`
+    to leave records out, `files` to have their checksums in the run's record.
+
+    Args:
+        batch_size: examples in a batch.
+        seed: together with the epoch, the key of the training order.
+    """
+
+    #: The names of the splits; the first is trained on, the last is evaluated at the end.
+    splits: Tuple[str, ...] = ("train", "test")
+
+    def __init__(self, batch_size: int = 128, seed: int = 1) -> None:
+        if batch_size < 1:
+            raise DataError(f"data.batch_size must be 1 or more, found {batch_size}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self._counts: Dict[str, int] = {}
+
+    def prepare(self) -> None:
+        """Fetches, generates and checks files; called once, before any graph is built.
+
+        Raises:
+            DataError: one line that names the file, what was found and what was expected.
+        """
+
+    def files(self) -> List[str]:
+        """The paths that the records come from; a run records their checksums."""
+        return []
+
+    def records(self, split: str) -> tf.data.Dataset:
+        """The raw records of a split, one by one, in the files' order, as bytes or numbers."""
+        raise NotImplementedError(f"{type(self).__name__}.records is yours to write")
+
+    def keep(self, *record: Nest) -> tf.Tensor:
+        """Which records to keep: bool [batch]. Given a whole batch of records; default all."""
+        del record
+        return tf.constant(True)
+
+    def convert(self, *record: Nest) -> Tuple[Nest, Nest]:
+        """A whole batch of records -> (features, labels); native operations keep it fast."""
+        raise NotImplementedError(f"{type(self).__name__}.convert is yours to write")
+
+    def batches(self, split: str, training: bool = False, start_step: Any = 0) -> tf.data.Dataset:
+        """Batches of (features, labels).
+
+        For training they never end: each epoch is a new permutation of all records, cut into
+        full batches; the few that fill no batch are left out, others in each epoch. Otherwise
+        every example comes exactly once, in the files' order, the last short batch included.
+
+        Args:
+            split: one of `splits`.
+            training: whether to shuffle and repeat.
+            start_step: int or int64 tensor []; the batches already trained on, to be skipped.
+
+        Raises:
+            DataError: a training split holds fewer records than one batch.
+        """
+        if not training:
+            return self._kept(split).batch(self.batch_size).map(self.convert).prefetch(1)
+        count = self.count(split)
+        if count < self.batch_size:
+            raise DataError(
+                f"{type(self).__name__}: data.batch_size is {self.batch_size}, but the "
+                f"{split} split holds only {count} records; make the batch smaller"
+            )
+        return shuffled_batches(
+            self._kept(split), count, self.batch_size, self.convert, self.seed, start_step
+        )
+
+    def count(self, split: str) -> int:
+        """The number of records that `keep` lets through; read once, then remembered."""
+        if split not in self._counts:
+            with tf.Graph().as_default(), tf.Session() as session:
+                records = self._kept(split).batch(4096)
+                sizes = records.map(lambda *record: tf.shape(tf.nest.flatten(record)[0])[0])
+                total = sizes.reduce(0, lambda total, size: total + size)
+                self._counts[split] = int(session.run(total))
+        return self._counts[split]
+
+    def _kept(self, split: str) -> tf.data.Dataset:
+        """The records of a split that `keep` lets through."""
+        records = self.records(split)
+        if type(self).keep is Dataset.keep:
+            return records
+        return records.batch(1024).map(self._mask).unbatch()
+
+    def _mask(self, *record: Nest) -> Nest:
+        mask = self.keep(*record)
+        kept = tf.nest.map_structure(lambda component: tf.boolean_mask(component, mask), record)
+        return kept if len(kept) > 1 else kept[0]

@@ -1,0 +1,39 @@
+"""Generated digits in MNIST's format: the whole real path without a network."""
+
+import os
+
+from .draw_digits import write_digits
+from .mnist import MNIST
+
+
+class Digits(MNIST):
+    """Digits drawn from a few glyphs with random warps, strokes and noise; see `draw_digits`.
+
+    Args:
+        directory: a folder of this name, made of the three numbers below, holds the files.
+        train_examples, test_examples: how many to draw.
+        drawing_seed: the same numbers and seed give the same files, bit for bit.
+        classes, batch_size, seed: see `MNIST`.
+    """
+
+    def __init__(
+        self,
+        directory: str = "datasets/digits",
+        train_examples: int = 10000,
+        test_examples: int = 2000,
+        drawing_seed: int = 1,
+        classes: int = 10,
+        batch_size: int = 128,
+        seed: int = 1,
+    ) -> None:
+        # Other numbers are other files: what was drawn before is never mixed up with them.
+        name = f"{train_examples}-{test_examples}-{drawing_seed}"
+        super().__init__(os.path.join(directory, name), classes, batch_size, seed)
+        self.train_examples = train_examples
+        self.test_examples = test_examples
+        self.drawing_seed = drawing_seed
+
+    def prepare(self) -> None:
+        """Draws the files unless they are there, then checks them."""
+        write_digits(self.directory, self.train_examples, self.test_examples, self.drawing_seed)
+        self.check()

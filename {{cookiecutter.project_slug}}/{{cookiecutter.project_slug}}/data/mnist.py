@@ -1,0 +1,85 @@
+"""MNIST, or any data in its format: four idx files of images and labels."""
+
+import os
+from typing import List, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .dataset import Dataset
+from .download import fetch_mnist
+from .idx import check_pair
+
+
+class MNIST(Dataset):
+    """Handwritten digits, http://yann.lecun.com/exdb/mnist/ (60,000 to train on, 10,000 to test).
+
+    Features: float32 [batch, rows, columns, 1], 0–1. Labels: int32 [batch], below `classes`.
+
+    Args:
+        directory: where the four files are, or are put. Your own files of the same names and
+            format (Fashion-MNIST, say) are used as they are.
+        classes: the number of different labels.
+        batch_size, seed: see `Dataset`.
+    """
+
+    names = {"train": "train", "test": "t10k"}
+
+    def __init__(
+        self,
+        directory: str = "datasets/mnist",
+        classes: int = 10,
+        batch_size: int = 128,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        self.directory = directory
+        self.classes = classes
+
+    def prepare(self) -> None:
+        """Downloads what is missing and checks every file's header and the labels' range."""
+        fetch_mnist(self.directory)
+        self.check()
+
+    def check(self) -> None:
+        """Checks the four files against each other; raises DataError."""
+        for split in self.splits:
+            images, labels = self.paths(split)
+            _, header = check_pair(images, labels)
+            highest = np.fromfile(labels, np.uint8)[header.offset :].max()
+            if highest >= self.classes:
+                raise DataError(
+                    f"{labels}: holds the label {highest}, but data.classes is {self.classes}; "
+                    "labels are 0 to classes - 1"
+                )
+
+    def paths(self, split: str) -> Tuple[str, str]:
+        """The idx files of a split: images, labels."""
+        stem = os.path.join(self.directory, self.names[split])
+        return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
+
+    def files(self) -> List[str]:
+        return [path for split in self.splits for path in self.paths(split)]
+
+    def records(self, split: str) -> tf.data.Dataset:
+        """Pairs of bytes: an image's pixels and its label."""
+        images, labels = self.paths(split)
+        image_header, label_header = check_pair(images, labels)
+        self.image_shape = image_header.shape[1:]
+        return tf.data.Dataset.zip(
+            (
+                tf.data.FixedLengthRecordDataset(
+                    images, image_header.record_bytes, header_bytes=image_header.offset
+                ),
+                tf.data.FixedLengthRecordDataset(
+                    labels, label_header.record_bytes, header_bytes=label_header.offset
+                ),
+            )
+        )
+
+    def convert(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Strings [batch] and [batch] -> float32 [batch, rows, columns, 1] and int32 [batch]."""
+        pixels = tf.reshape(tf.io.decode_raw(images, tf.uint8), (-1, *self.image_shape, 1))
+        classes = tf.reshape(tf.io.decode_raw(labels, tf.uint8), [-1])
+        return tf.cast(pixels, tf.float32) / 255.0, tf.cast(classes, tf.int32)

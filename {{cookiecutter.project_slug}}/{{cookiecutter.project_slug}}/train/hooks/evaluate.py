@@ -1,0 +1,51 @@
+"""Evaluates while training, in the same graph and session, with the weights of that moment."""
+
+import logging
+from typing import Any, Collection, Dict
+
+import tensorflow.compat.v1 as tf
+
+from ..evaluation import Evaluation
+from ..metrics import append_metrics
+from .every import EveryHook
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluateHook(EveryHook):
+    """Runs an `Evaluation`, logs its means, and keeps the newest in `results`.
+
+    Args:
+        evaluation: built in the graph that is trained.
+        directory: where the event file goes; TensorBoard then shows training and evaluation
+            curves on one chart.
+        metrics_file: path of the JSON lines.
+        every_n_steps, every_n_secs, always: see `EveryHook`.
+    """
+
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        directory: str,
+        metrics_file: str,
+        every_n_steps: int = 0,
+        every_n_secs: float = 0.0,
+        always: Collection[int] = (),
+    ) -> None:
+        super().__init__(every_n_steps, every_n_secs, always)
+        self.evaluation = evaluation
+        self.directory = directory
+        self.metrics_file = metrics_file
+        self.results: Dict[str, float] = {}
+
+    def act(self, session: tf.Session, step: int, values: Any) -> None:
+        self.results = self.evaluation.run(session)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in self.results.items())
+        logger.info("step %d  %s: %s", step, self.evaluation.split, shown)
+        append_metrics(self.metrics_file, step, self.evaluation.split, self.results)
+        points = [
+            tf.Summary.Value(tag=name, simple_value=value) for name, value in self.results.items()
+        ]
+        writer = tf.summary.FileWriterCache.get(self.directory)
+        writer.add_summary(tf.Summary(value=points), step)
+        writer.flush()

@@ -1,0 +1,73 @@
+"""When a hook acts: on multiples of the global step, or when seconds have passed."""
+
+import time
+from typing import Any, Collection, Dict
+
+import tensorflow.compat.v1 as tf
+
+# A training step puts a read of the global step, made after the update, into this collection.
+STEP_AFTER_UPDATE = "step_after_update"
+
+
+class EveryHook(tf.train.SessionRunHook):
+    """Acts after each step that is a multiple of `every_n_steps`, or every `every_n_secs`.
+
+    Multiples of the global step, not of the steps since a restart: a run that is resumed at 150
+    acts at 200 and 300, as one that was never stopped. (The hooks of TensorFlow count runs, or
+    from where they were started.) Subclasses write `act`, and `fetches` for values of the step.
+
+    Args:
+        every_n_steps: 0 means not by steps.
+        every_n_secs: seconds from one action to the next; 0 means not by time.
+        always: steps after which to act in any case, such as the last one.
+    """
+
+    def __init__(
+        self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
+    ) -> None:
+        self.every_n_steps = every_n_steps
+        self.every_n_secs = every_n_secs
+        self.always = always
+
+    def fetches(self) -> Any:
+        """Tensors of the training step that `act` wants; computed with the step itself."""
+        return {}
+
+    def act(self, session: tf.Session, step: int, values: Any) -> None:
+        """Called after `step` steps are done, with the values of the last of them."""
+        raise NotImplementedError(f"{type(self).__name__}.act")
+
+    def begin(self) -> None:
+        self._global_step = tf.train.get_or_create_global_step()
+        # In another's session there may be none; then the step is read in a run of its own.
+        self._after_update = tf.get_collection(STEP_AFTER_UPDATE)[:1]
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        self.step = self.acted = int(session.run(self._global_step))
+        self._acted_at = time.monotonic()
+
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
+        wanted: Dict[str, Any] = {"step": self._after_update}
+        self._due = self._is_due(self.step + 1)
+        if self._due:
+            wanted["values"] = self.fetches()
+        return tf.train.SessionRunArgs(wanted)
+
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
+        session = run_context.session
+        before = self.step
+        (step,) = run_values.results["step"] or [session.run(self._global_step)]
+        self.step = int(step)
+        if self._due and self.step > before:
+            self.act(session, self.step, run_values.results["values"])
+            self.acted, self._acted_at = self.step, time.monotonic()
+
+    def _is_due(self, step: int) -> bool:
+        if step in self.always:
+            return True
+        # ">" and not "== 0": other workers of a cluster may have passed the multiple.
+        if self.every_n_steps and step // self.every_n_steps > self.acted // self.every_n_steps:
+            return True
+        return bool(self.every_n_secs) and time.monotonic() - self._acted_at >= self.every_n_secs

@@ -1,0 +1,48 @@
+"""Writes the summaries of a training step for TensorBoard."""
+
+from typing import Any, Collection
+
+import tensorflow.compat.v1 as tf
+
+from .every import EveryHook
+
+
+class SummaryHook(EveryHook):
+    """Writes a merged summary; by default also that of the first step.
+
+    Args:
+        directory: where the event file goes.
+        summary_op: string [], the merged summaries of the training step.
+        every_n_steps, every_n_secs, always: see `EveryHook`.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        summary_op: tf.Tensor,
+        every_n_steps: int = 100,
+        every_n_secs: float = 0.0,
+        always: Collection[int] = (1,),
+    ) -> None:
+        super().__init__(every_n_steps, every_n_secs, always)
+        self.directory = directory
+        self.summary_op = summary_op
+
+    def fetches(self) -> tf.Tensor:
+        return self.summary_op
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        self.writer = tf.summary.FileWriterCache.get(self.directory)
+        # Tells TensorBoard to forget points of a killed run that lie after its last checkpoint.
+        start = tf.SessionLog(status=tf.SessionLog.START)
+        self.writer.add_session_log(start, self.step + 1)
+        if self.step == 0:
+            self.writer.add_graph(session.graph)
+
+    def act(self, session: tf.Session, step: int, values: bytes) -> None:
+        self.writer.add_summary(values, step)
+        self.writer.flush()
+
+    def end(self, session: tf.Session) -> None:
+        self.writer.flush()

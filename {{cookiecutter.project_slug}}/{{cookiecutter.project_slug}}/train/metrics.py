@@ -1,0 +1,34 @@
+"""`metrics.jsonl`: one JSON object a line, {"step": 100, "split": "train", "loss": 0.3, ...}."""
+
+import json
+import os
+from typing import Any, Dict, List
+
+
+def append_metrics(path: str, step: int, split: str, values: Dict[str, float]) -> None:
+    """Appends one line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+
+
+def read_metrics(path: str) -> List[Dict[str, Any]]:
+    """All lines; none if there is no file. A last line cut short by a kill is left out."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def last_metrics(path: str, split: str) -> Dict[str, float]:
+    """The newest numbers of a split; empty if there are none."""
+    lines = [line for line in read_metrics(path) if line.pop("split") == split]
+    return {name: value for name, value in (lines or [{}])[-1].items() if name != "step"}
+
+
+def drop_metrics_after(path: str, step: int) -> None:
+    """Forgets what a killed run logged after its last checkpoint: it is about to come again."""
+    lines = read_metrics(path)
+    if lines:
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines if line["step"] <= step)
+        os.replace(path + ".new", path)
