@@ -1,10 +1,12 @@
 """The contract between files and batches: what a subclass writes, and what it gets for it."""
 
-from typing import Any, Dict, Iterator, List, Tuple
+from __future__ import annotations
+
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .memory import shuffled_batches
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
@@ -22,14 +24,14 @@ class Dataset:
     """
 
     #: The names of the splits; the first is trained on, the last is evaluated at the end.
-    splits: Tuple[str, ...] = ("train", "test")
+    splits: tuple[str, ...] = ("train", "test")
 
     def __init__(self, batch_size: int = 128, seed: int = 1) -> None:
         if batch_size < 1:
-            raise DataError(f"data.batch_size must be 1 or more, found {batch_size}")
+            raise ConfigError(f"data.batch_size must be 1 or more, found {batch_size}")
         self.batch_size = batch_size
         self.seed = seed
-        self._counts: Dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     def prepare(self) -> None:
         """Fetches, generates and checks files; called once, before any graph is built.
@@ -38,7 +40,7 @@ class Dataset:
             DataError: one line that names the file, what was found and what was expected.
         """
 
-    def files(self) -> List[str]:
+    def files(self) -> list[str]:
         """The paths that the records come from; a run records their checksums."""
         return []
 
@@ -51,7 +53,7 @@ class Dataset:
         del record
         return tf.constant(True)
 
-    def convert(self, *record: Nest) -> Tuple[Nest, Nest]:
+    def convert(self, *record: Nest) -> tuple[Nest, Nest]:
         """A whole batch of records -> (features, labels); native operations keep it fast."""
         raise NotImplementedError(f"{type(self).__name__}.convert is yours to write")
 

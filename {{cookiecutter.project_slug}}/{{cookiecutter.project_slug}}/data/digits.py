@@ -2,6 +2,7 @@
 
 import os
 
+from ..errors import ConfigError
 from .draw_digits import write_digits
 from .mnist import MNIST
 
@@ -26,6 +27,11 @@ class Digits(MNIST):
         batch_size: int = 128,
         seed: int = 1,
     ) -> None:
+        if min(train_examples, test_examples) < 1 or not 0 <= drawing_seed < 2**32:
+            raise ConfigError(
+                f"data: found train_examples={train_examples}, test_examples={test_examples}, "
+                f"drawing_seed={drawing_seed}; expected examples above 0 and a seed of 32 bits"
+            )
         # Other numbers are other files: what was drawn before is never mixed up with them.
         name = f"{train_examples}-{test_examples}-{drawing_seed}"
         super().__init__(os.path.join(directory, name), classes, batch_size, seed)

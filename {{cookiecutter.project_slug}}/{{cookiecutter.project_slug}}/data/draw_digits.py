@@ -59,10 +59,8 @@ def write_digits(
             if path in missing:
                 continue
             header = read_header(path)
-            found = np.fromfile(path, np.uint8, first.size, offset=header.offset)
-            if header.shape != (count, *first.shape[1:]) or not np.array_equal(
-                found, first.ravel()
-            ):
+            found = np.fromfile(path, np.uint8, first.size, offset=header.offset).tobytes()
+            if header.shape != (count, *first.shape[1:]) or found != first.tobytes():
                 raise DataError(
                     f"{path}: found other data than {count} digits of seed {seed}; delete the "
                     "file or choose another data.directory"
@@ -148,9 +146,10 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     corners = np.zeros((len(GLYPHS), 16, 2))
     segments = np.zeros((len(GLYPHS), 16, 2), np.int64)
     for glyph, (_, strokes) in enumerate(GLYPHS):
-        points, pairs = [], []
+        points: list[tuple[int, int]] = []
+        pairs: list[tuple[int, int]] = []
         for stroke in strokes.split("|"):
-            line = [(int(column), int(row)) for column, row in stroke.split()]
+            line = [(int(point[0]), int(point[1])) for point in stroke.split()]
             pairs += [(len(points) + i, len(points) + i + 1) for i in range(len(line) - 1)]
             points += line
         corners[glyph, : len(points)] = points

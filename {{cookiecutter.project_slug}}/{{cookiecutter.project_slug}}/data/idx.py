@@ -5,6 +5,8 @@ Described at http://yann.lecun.com/exdb/mnist/; this project uses its unsigned b
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import struct
 import uuid
@@ -54,7 +56,7 @@ def read_header(path: str | os.PathLike[str], rank: int | None = None) -> IdxHea
     shape = struct.unpack(f">{rank}I", head[4:offset])
     if 0 in shape:
         raise refuse(f"found no examples (shape {shape}), expected at least one")
-    record_bytes = int(np.prod(shape[1:], dtype=object))  # object: does not overflow
+    record_bytes = functools.reduce(operator.mul, shape[1:], 1)
     expected = offset + shape[0] * record_bytes
     if size != expected:
         problem = "the data is truncated" if size < expected else "there are trailing bytes"

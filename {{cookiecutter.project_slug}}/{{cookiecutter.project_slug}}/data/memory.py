@@ -1,5 +1,7 @@
 """The in-memory engine: records live once as raw bytes, an epoch is a permutation of indices."""
 
+from __future__ import annotations
+
 from typing import Any, Callable
 
 import numpy as np
@@ -27,13 +29,16 @@ def shuffled_batches(
         seed: the key of the order.
         start_step: int or int64 tensor []; batches to skip.
     """
+    # Made outside of the function below: inside, TensorFlow 1.15 crashes when it optimises a skip
+    # by a constant 0 away.
+    indices = batch_indices(count, batch_size, seed, start_step)
 
     def from_memory(*everything: Any) -> tf.data.Dataset:
-        def batch(indices: tf.Tensor) -> Any:
+        def batch(chosen: tf.Tensor) -> Any:
             # One gather and one conversion for the batch, not one for each of its examples.
-            return convert(*tf.nest.map_structure(lambda all_: tf.gather(all_, indices), everything))
+            return convert(*tf.nest.map_structure(lambda all_: tf.gather(all_, chosen), everything))
 
-        return batch_indices(count, batch_size, seed, start_step).map(batch)
+        return indices.map(batch)
 
     # The one element that holds all records is the argument of the function above: TensorFlow
     # hands it on without a copy, and neither the graph nor Python ever holds the data.
@@ -48,9 +53,7 @@ def batch_indices(count: int, batch_size: int, seed: int, start_step: Any) -> tf
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([count], seed=key))
-        full = tf.reshape(
-            order[: batches_per_epoch * batch_size], [batches_per_epoch, batch_size]
-        )
+        full = tf.reshape(order[: batches_per_epoch * batch_size], [batches_per_epoch, batch_size])
         return tf.data.Dataset.from_tensor_slices(full)
 
     epochs = tf.data.Dataset.range(start_step // batches_per_epoch, np.iinfo(np.int64).max)

@@ -1,7 +1,9 @@
 """MNIST, or any data in its format: four idx files of images and labels."""
 
+from __future__ import annotations
+
 import os
-from typing import List, Tuple
+from typing import ClassVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,7 +26,7 @@ class MNIST(Dataset):
         batch_size, seed: see `Dataset`.
     """
 
-    names = {"train": "train", "test": "t10k"}
+    stems: ClassVar[dict[str, str]] = {"train": "train", "test": "t10k"}
 
     def __init__(
         self,
@@ -54,12 +56,12 @@ class MNIST(Dataset):
                     "labels are 0 to classes - 1"
                 )
 
-    def paths(self, split: str) -> Tuple[str, str]:
+    def paths(self, split: str) -> tuple[str, str]:
         """The idx files of a split: images, labels."""
-        stem = os.path.join(self.directory, self.names[split])
+        stem = os.path.join(self.directory, self.stems[split])
         return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
 
-    def files(self) -> List[str]:
+    def files(self) -> list[str]:
         return [path for split in self.splits for path in self.paths(split)]
 
     def records(self, split: str) -> tf.data.Dataset:
@@ -78,7 +80,7 @@ class MNIST(Dataset):
             )
         )
 
-    def convert(self, images: tf.Tensor, labels: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    def convert(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings [batch] and [batch] -> float32 [batch, rows, columns, 1] and int32 [batch]."""
         pixels = tf.reshape(tf.io.decode_raw(images, tf.uint8), (-1, *self.image_shape, 1))
         classes = tf.reshape(tf.io.decode_raw(labels, tf.uint8), [-1])

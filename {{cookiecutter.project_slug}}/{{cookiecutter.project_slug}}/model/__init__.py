@@ -1,6 +1,6 @@
 """Batches to predictions, a loss and a train op: write a subclass of `Model` for your research."""
 
-from .. import compat  # noqa: F401, I001  (first: it sets the runtime up)
+from .. import compat  # noqa: F401  (sets the runtime up)
 from .dropout import Dropout
 from .mlp import MLP
 from .model import Model

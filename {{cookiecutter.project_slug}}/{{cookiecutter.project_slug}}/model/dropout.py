@@ -1,5 +1,7 @@
 """Dropout without a hidden state: the same mask in the same step, also after a restart."""
 
+from __future__ import annotations
+
 import zlib
 from typing import Any
 

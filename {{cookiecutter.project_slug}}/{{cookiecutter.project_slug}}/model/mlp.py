@@ -1,6 +1,8 @@
 """A multi-layer perceptron: one hidden layer, dropout, logits."""
 
-from typing import Any, Dict
+from __future__ import annotations
+
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -44,11 +46,11 @@ class MLP(Model):
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
         )
 
-    def measure(self, outputs: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
+    def measure(self, outputs: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """accuracy: float32 [batch], 1 where the largest logit is the label's."""
         predicted = tf.argmax(outputs, axis=1, output_type=tf.int32)
         return {"accuracy": tf.cast(tf.equal(predicted, labels), tf.float32)}
 
-    def predict(self, outputs: tf.Tensor) -> Dict[str, tf.Tensor]:
+    def predict(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """class: int64 [batch]; probabilities: float32 [batch, classes]."""
         return {"class": tf.argmax(outputs, axis=1), "probabilities": tf.nn.softmax(outputs)}

@@ -1,7 +1,9 @@
 """The contract between batches and the trainer: what a model writes, and what it gets for it."""
 
+from __future__ import annotations
+
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -42,12 +44,14 @@ class Model(tf.keras.layers.Layer):
     def __init__(
         self,
         learning_rate: float = 1e-3,
-        clip: Optional[Dict[str, float]] = None,
-        name: Optional[str] = None,
+        clip: dict[str, float] | None = None,
+        name: str | None = None,
     ) -> None:
         # A name of its own: Keras would count (mlp, mlp_1, ...), and a second model made in one
         # process would not find its variables in the first one's checkpoint.
-        super().__init__(name=name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower())
+        super().__init__(
+            name=name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        )
         self.learning_rate = learning_rate
         self.clip = dict(clip or {})
         self.optimizer = tf.train.AdamOptimizer(learning_rate)
@@ -60,12 +64,12 @@ class Model(tf.keras.layers.Layer):
         """The mean loss of a batch: float32 []. Work on logits, not on probabilities."""
         raise NotImplementedError(f"{type(self).__name__}.loss is yours to write")
 
-    def measure(self, outputs: Nest, labels: Nest) -> Dict[str, tf.Tensor]:
+    def measure(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> float32 [batch], one value for each example; evaluation reports the means."""
         del outputs, labels
         return {}
 
-    def predict(self, outputs: Nest) -> Dict[str, tf.Tensor]:
+    def predict(self, outputs: Nest) -> dict[str, tf.Tensor]:
         """Name -> [batch, ...]: what a user of the trained model wants to see."""
         return {"outputs": outputs}
 
@@ -96,7 +100,7 @@ class Model(tf.keras.layers.Layer):
             global_step=tf.train.get_or_create_global_step(),
         )
 
-    def training_step(self, features: Nest, labels: Nest) -> Tuple[tf.Operation, tf.Tensor, Nest]:
+    def training_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, tf.Tensor, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
 
         Returns:
@@ -131,7 +135,7 @@ class Model(tf.keras.layers.Layer):
             )
 
 
-def _added(now: Sequence[Any], before: Sequence[Any]) -> List[Any]:
+def _added(now: Sequence[Any], before: Sequence[Any]) -> list[Any]:
     """What is in `now` but not in `before`, by identity: comparing tensors builds operations."""
     known = {id(item) for item in before}
     return [item for item in now if id(item) not in known]

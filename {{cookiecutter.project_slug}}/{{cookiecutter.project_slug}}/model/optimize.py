@@ -1,6 +1,8 @@
 """Updates that happen whole or not at all: gradients clipped, checked, then applied."""
 
-from typing import Dict, List, Sequence, Tuple, Union
+from __future__ import annotations
+
+from typing import List, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -14,7 +16,7 @@ def guarded_update(
     optimizer: tf.train.Optimizer,
     pairs: Pairs,
     loss: tf.Tensor,
-    clip: Dict[str, float],
+    clip: dict[str, float],
     updates: Sequence[tf.Operation],
     global_step: tf.Variable,
 ) -> tf.Operation:
@@ -46,12 +48,14 @@ def guarded_update(
         # Layers build their updates while they are called, before the barrier can exist.
         update._add_control_inputs([barrier])
     with tf.control_dependencies([barrier]):
-        passed = [(_identity(gradient), variable) for gradient, variable in clip_gradients(pairs, clip)]
+        pairs = [
+            (_identity(gradient), variable) for gradient, variable in clip_gradients(pairs, clip)
+        ]
         with tf.control_dependencies(updates):
-            return optimizer.apply_gradients(passed, global_step=global_step)
+            return optimizer.apply_gradients(pairs, global_step=global_step)
 
 
-def clip_gradients(pairs: Pairs, clip: Dict[str, float]) -> Pairs:
+def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
     """Limits gradients by one of value, norm (of each gradient) and global_norm (of all).
 
     Raises:

@@ -8,9 +8,10 @@ The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 ba
 143 stopped by SIGTERM and 130 by Ctrl-C, both after saving.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
-from typing import List
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -34,7 +35,7 @@ def train(config: DictConfig) -> int:
     return 0
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Runs the command; a mistake ends in one line and an exit code, not in a stack trace."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__.strip())

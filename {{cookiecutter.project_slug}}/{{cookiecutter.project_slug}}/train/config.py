@@ -1,8 +1,10 @@
 """Settings: composed from `conf/` by Hydra, and checked before TensorFlow is imported."""
 
+from __future__ import annotations
+
 import difflib
 import os
-from typing import Any, Dict, List, Sequence
+from typing import Any, Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,9 +34,7 @@ def load_config(arguments: Sequence[str]) -> DictConfig:
     overrides = [_parse(argument) for argument in arguments]
     choices = [override for override in overrides if override.key_or_group in _groups()]
     changes = {
-        override.key_or_group: override.value()
-        for override in overrides
-        if override not in choices
+        override.key_or_group: override.value() for override in overrides if override not in choices
     }
     for choice in choices:
         _check_choice(choice.key_or_group, choice.value())
@@ -84,7 +84,7 @@ def _parse(argument: str) -> Override:
     return override
 
 
-def _groups() -> Dict[str, List[str]]:
+def _groups() -> dict[str, list[str]]:
     """Group -> names of its files: {"data": ["digits", "mnist"], ...}."""
     return {
         group: sorted(name[:-5] for name in os.listdir(os.path.join(CONF, group)))
@@ -102,7 +102,7 @@ def _check_choice(group: str, name: Any) -> None:
         )
 
 
-def _compose(choices: List[str]) -> DictConfig:
+def _compose(choices: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(config_dir=CONF, version_base="1.3"):
             config = compose("train", choices)
@@ -119,7 +119,7 @@ def _load(path: str) -> DictConfig:
         raise ConfigError(f"{path}: cannot be read: {_first_line(error)}") from None
 
 
-def _change(config: DictConfig, changes: Dict[str, Any]) -> None:
+def _change(config: DictConfig, changes: dict[str, Any]) -> None:
     keys = _keys(config)
     for key, value in changes.items():
         if key not in keys:
@@ -148,7 +148,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         raise ConfigError(f"{key}={value}: expected {expected}, such as {default}")
 
 
-def _keys(config: DictConfig, prefix: str = "") -> List[str]:
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
     """All keys, with those of the groups inside: ["seed", "data", "data.batch_size", ...]."""
     keys = []
     for name in config:

@@ -1,6 +1,6 @@
 """Exact evaluation: the mean of every measure over every example of a split, each once."""
 
-from typing import Dict
+from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
@@ -32,7 +32,7 @@ class Evaluation:
             }
             self._size = size
 
-    def run(self, session: tf.Session) -> Dict[str, float]:
+    def run(self, session: tf.Session) -> dict[str, float]:
         """The mean of the loss and of each measure, over all examples."""
         session.run(self._iterator.initializer)
         totals, examples = dict.fromkeys(self._sums, 0.0), 0

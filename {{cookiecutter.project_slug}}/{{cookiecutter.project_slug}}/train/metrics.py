@@ -1,17 +1,19 @@
 """`metrics.jsonl`: one JSON object a line, {"step": 100, "split": "train", "loss": 0.3, ...}."""
 
+from __future__ import annotations
+
 import json
 import os
-from typing import Any, Dict, List
+from typing import Any
 
 
-def append_metrics(path: str, step: int, split: str, values: Dict[str, float]) -> None:
+def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -> None:
     """Appends one line."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
 
 
-def read_metrics(path: str) -> List[Dict[str, Any]]:
+def read_metrics(path: str) -> list[dict[str, Any]]:
     """All lines; none if there is no file. A last line cut short by a kill is left out."""
     if not os.path.exists(path):
         return []
@@ -19,7 +21,7 @@ def read_metrics(path: str) -> List[Dict[str, Any]]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
-def last_metrics(path: str, split: str) -> Dict[str, float]:
+def last_metrics(path: str, split: str) -> dict[str, float]:
     """The newest numbers of a split; empty if there are none."""
     lines = [line for line in read_metrics(path) if line.pop("split") == split]
     return {name: value for name, value in (lines or [{}])[-1].items() if name != "step"}

@@ -1,5 +1,7 @@
 """A run directory is a record: what was started, from what, with what result."""
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import hashlib
@@ -10,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
 
@@ -36,7 +38,7 @@ class Run:
         self.config = os.path.join(directory, "config.yaml")
         self.record = os.path.join(directory, "record.json")
 
-    def latest_checkpoint(self) -> Optional[str]:
+    def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint, None before the first."""
         return tf.train.latest_checkpoint(self.checkpoints)
 
@@ -47,8 +49,17 @@ class Run:
             return 0
         return int(tf.train.load_checkpoint(checkpoint).get_tensor(tf.GraphKeys.GLOBAL_STEP))
 
+    def refuse_if_foreign(self) -> None:
+        """Raises RunError if the directory holds something, but not a run."""
+        holds_files = os.path.isdir(self.directory) and os.listdir(self.directory)
+        if holds_files and not os.path.exists(self.record):
+            raise RunError(
+                f"{self.directory}: holds files, but no record.json, so it is no run of this "
+                "project; set run_dir to a new directory or to one that train made"
+            )
+
     @contextlib.contextmanager
-    def opened(self, record: Dict[str, Any], config: str) -> Iterator[None]:
+    def opened(self, record: dict[str, Any], config: str) -> Iterator[None]:
         """Makes or resumes the directory, alone in it, and logs into its `train.log`.
 
         If nothing was trained because of an error, a directory made here is removed again.
@@ -113,7 +124,7 @@ class Run:
             package.removeHandler(file)
             file.close()
 
-    def _write(self, record: Dict[str, Any], config: str) -> None:
+    def _write(self, record: dict[str, Any], config: str) -> None:
         starts = _read_json(self.record).get("starts", [])
         _replace(self.record, json.dumps({"starts": [*starts, record]}, indent=2) + "\n")
         if config:
@@ -129,7 +140,7 @@ def new_directory(name: str) -> str:
     return path if taken == 1 else f"{path}_{taken}"
 
 
-def describe_start(seed: int, files: List[str]) -> Dict[str, Any]:
+def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
     """What must be known to repeat a run: command, code, versions, host, seed, data."""
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -143,7 +154,7 @@ def describe_start(seed: int, files: List[str]) -> Dict[str, Any]:
     }
 
 
-def _git_state() -> Optional[Dict[str, Any]]:
+def _git_state() -> dict[str, Any] | None:
     def git(*arguments: str) -> str:
         return subprocess.check_output(
             ["git", *arguments], stderr=subprocess.DEVNULL, universal_newlines=True
@@ -166,7 +177,7 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _is_dead(holder: Dict[str, Any]) -> bool:
+def _is_dead(holder: dict[str, Any]) -> bool:
     """Whether the process of a lock is known to be gone; only this host's can be asked."""
     if holder.get("host") != platform.node() or os.name == "nt":  # there, os.kill would kill
         return False
@@ -179,7 +190,7 @@ def _is_dead(holder: Dict[str, Any]) -> bool:
     return False
 
 
-def _read_json(path: str) -> Dict[str, Any]:
+def _read_json(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)

@@ -1,8 +1,10 @@
 """Trains a model on a dataset in a MonitoredTrainingSession."""
 
+from __future__ import annotations
+
 import logging
 import re
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -46,7 +48,7 @@ class SessionTrainer:
 
     def __init__(
         self,
-        run_dir: Optional[str] = None,
+        run_dir: str | None = None,
         seed: int = 1,
         last_step: int = 2000,
         last_epoch: int = 0,
@@ -61,7 +63,7 @@ class SessionTrainer:
         max_to_keep: int = 5,
         keep_checkpoint_every_n_hours: float = 10000.0,
         hooks: Sequence[tf.train.SessionRunHook] = (),
-        gpus: Union[str, int] = "all",
+        gpus: str | int = "all",
         allow_growth: bool = True,
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
@@ -84,11 +86,11 @@ class SessionTrainer:
         self._signals = SignalHook()
 
     @property
-    def stopped_by(self) -> Optional[int]:
+    def stopped_by(self) -> int | None:
         """Number of the signal that ended `fit` early, else None."""
         return self._signals.received
 
-    def fit(self, model: Model, dataset: Dataset, config: str = "") -> Dict[str, float]:
+    def fit(self, model: Model, dataset: Dataset, config: str = "") -> dict[str, float]:
         """Trains up to the last step, continuing from the newest checkpoint.
 
         Args:
@@ -102,9 +104,10 @@ class SessionTrainer:
         Raises:
             UserError: its subclasses, each with one line for people.
         """
+        run = Run(self.run_dir or new_directory(model.name))
+        run.refuse_if_foreign()
         dataset.prepare()
         last_step = self._last_step(dataset)
-        run = Run(self.run_dir or new_directory(model.name))
         if run.steps_done() < last_step:
             with tf.Graph().as_default():
                 tf.set_random_seed(self.seed)
@@ -122,7 +125,7 @@ class SessionTrainer:
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
-    ) -> Tuple[tf.Operation, tf.train.Scaffold, List[tf.train.SessionRunHook]]:
+    ) -> tuple[tf.Operation, tf.train.Scaffold, list[tf.train.SessionRunHook]]:
         """One graph: the training step, its summaries, the evaluation, and what happens when."""
         global_step = tf.train.get_or_create_global_step()
         batches = dataset.batches(dataset.splits[0], True, start_step=global_step.read_value())
@@ -135,11 +138,12 @@ class SessionTrainer:
         with tf.control_dependencies([train_op]):
             tf.add_to_collection(STEP_AFTER_UPDATE, global_step.read_value())
         shown = {"loss": loss, **model.measure(outputs, labels)}
-        shown = {name: tf.reduce_mean(value, name=name) for name, value in shown.items()}
+        with tf.name_scope("training"):  # your hooks may fetch "training/loss:0"
+            shown = {name: tf.reduce_mean(value, name=name) for name, value in shown.items()}
         for name, value in shown.items():
             tf.summary.scalar(name, value)
         for variable in model.trainable_variables:
-            tf.summary.histogram(variable.op.name, variable)
+            tf.summary.histogram(f"weights/{variable.op.name}", variable)
         summaries = tf.summary.merge_all()
 
         evaluation = Evaluation(model, dataset, dataset.splits[-1])
@@ -164,7 +168,7 @@ class SessionTrainer:
         self,
         train_op: tf.Operation,
         scaffold: tf.train.Scaffold,
-        hooks: List[tf.train.SessionRunHook],
+        hooks: list[tf.train.SessionRunHook],
         run: Run,
     ) -> None:
         drop_metrics_after(run.metrics, run.steps_done())

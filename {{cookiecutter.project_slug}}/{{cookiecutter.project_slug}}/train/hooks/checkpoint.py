@@ -1,6 +1,8 @@
 """Saves all variables on exact multiples of the global step, and at the end."""
 
-from typing import Any, Optional
+from __future__ import annotations
+
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -19,7 +21,7 @@ class CheckpointHook(EveryHook):
     def __init__(
         self,
         prefix: str,
-        saver: Optional[tf.train.Saver] = None,
+        saver: tf.train.Saver | None = None,
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
     ) -> None:

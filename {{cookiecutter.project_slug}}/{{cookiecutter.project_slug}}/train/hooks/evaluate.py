@@ -1,7 +1,9 @@
 """Evaluates while training, in the same graph and session, with the weights of that moment."""
 
+from __future__ import annotations
+
 import logging
-from typing import Any, Collection, Dict
+from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
@@ -36,7 +38,7 @@ class EvaluateHook(EveryHook):
         self.evaluation = evaluation
         self.directory = directory
         self.metrics_file = metrics_file
-        self.results: Dict[str, float] = {}
+        self.results: dict[str, float] = {}
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         self.results = self.evaluation.run(session)

@@ -1,7 +1,9 @@
 """When a hook acts: on multiples of the global step, or when seconds have passed."""
 
+from __future__ import annotations
+
 import time
-from typing import Any, Collection, Dict
+from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
@@ -47,7 +49,7 @@ class EveryHook(tf.train.SessionRunHook):
         self._acted_at = time.monotonic()
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        wanted: Dict[str, Any] = {"step": self._after_update}
+        wanted: dict[str, Any] = {"step": self._after_update}
         self._due = self._is_due(self.step + 1)
         if self._due:
             wanted["values"] = self.fetches()

@@ -1,8 +1,10 @@
 """Says how training goes: a line for people, and a line of JSON for programs."""
 
+from __future__ import annotations
+
 import logging
 import time
-from typing import Any, Collection, Dict
+from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
@@ -24,7 +26,7 @@ class LogHook(EveryHook):
 
     def __init__(
         self,
-        tensors: Dict[str, tf.Tensor],
+        tensors: dict[str, tf.Tensor],
         batch_size: int,
         metrics_file: str,
         every_n_steps: int = 100,
@@ -36,14 +38,14 @@ class LogHook(EveryHook):
         self.batch_size = batch_size
         self.metrics_file = metrics_file
 
-    def fetches(self) -> Dict[str, tf.Tensor]:
+    def fetches(self) -> dict[str, tf.Tensor]:
         return self.tensors
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
         self._since = time.perf_counter()
 
-    def act(self, session: tf.Session, step: int, values: Dict[str, Any]) -> None:
+    def act(self, session: tf.Session, step: int, values: dict[str, Any]) -> None:
         now = time.perf_counter()
         rate = (step - self.acted) * self.batch_size / (now - self._since)
         self._since = now

@@ -1,9 +1,11 @@
 """SIGTERM and Ctrl-C end training after the running step, with a checkpoint."""
 
+from __future__ import annotations
+
 import logging
 import signal
 import threading
-from typing import Any, Dict, Optional
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -17,10 +19,10 @@ class SignalHook(tf.train.SessionRunHook):
         received: number of the signal that stopped training, else None.
     """
 
-    received: Optional[int] = None
+    received: int | None = None
 
     def begin(self) -> None:
-        self._before: Dict[int, Any] = {}
+        self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._receive)

@@ -1,6 +1,8 @@
 """Writes the summaries of a training step for TensorBoard."""
 
-from typing import Any, Collection
+from __future__ import annotations
+
+from typing import Collection
 
 import tensorflow.compat.v1 as tf
 

@@ -1,0 +1,112 @@
+"""Settings: mistakes end in one line that says what was meant; a run keeps its own."""
+
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from {{ cookiecutter.project_slug }}.errors import ConfigError
+from {{ cookiecutter.project_slug }}.train.config import instantiate, load_config
+
+
+def test_groups_and_values_are_chosen_on_the_command_line():
+    config = load_config(["data=digits", "model.hidden=64", "model.clip.norm=1", "seed=7"])
+    assert config.data._target_.endswith(".Digits")
+    assert config.model.hidden == 64
+    assert config.model.clip.norm == 1
+    assert config.data.seed == config.trainer.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("trainer.lst_step=5", r"trainer\.lst_step: .* did you mean trainer\.last_step\?"),
+        ("last_step=5", r"last_step: .* did you mean trainer\.last_step\?"),
+        ("modle=mlp", r"modle: .* did you mean model\?"),
+        ("model=mpl", r"no conf/model/mpl\.yaml; expected one of .*did you mean mlp\?"),
+        ("trainer.last_step=abc", r"trainer\.last_step=abc: expected a whole number, such as"),
+        ("trainer.last_step=1.5", "expected a whole number"),
+        ("trainer.last_step=true", "expected a whole number"),
+        ("trainer.last_step=null", "expected a whole number"),
+        ("model.learning_rate=fast", r"expected a number, such as 0\.001"),
+        ("trainer.allow_growth=1", "expected true or false"),
+        ("trainer.hooks=1", "expected a list"),
+        ("model.clip=5", r"expected one of model\.clip\.value"),
+        ("model.hidden=1,2", "expected one key=value"),
+        ("+model.depth=3", "expected one key=value"),
+        ("trainer.last_step", "is no setting; expected key=value"),
+        ("a=[1", "is no setting; expected key=value"),
+    ],
+)
+def test_a_mistake_is_one_line_with_what_was_expected(argument, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config([argument])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_the_command_with_2_before_tensorflow_is_imported():
+    code = (
+        "import runpy, sys; sys.argv[1:] = ['trainer.last_step=abc']\n"
+        "try: runpy.run_module('{{ cookiecutter.project_slug }}.train', run_name='__main__')\n"
+        "except SystemExit as stop: print(stop.code, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("error: trainer.last_step=abc: expected a whole number")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The directory of a run that was started with 30 steps and 64 hidden units."""
+    config = load_config(
+        ["data=digits", "model.hidden=64", "trainer.last_step=30", f"run_dir={tmp_path}"]
+    )
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    return tmp_path
+
+
+def test_a_run_goes_on_with_its_own_settings_and_the_changes_typed_now(run):
+    config = load_config([f"run_dir={run}", "trainer.last_step=50"])
+    assert config.data._target_.endswith(".Digits")
+    assert config.model.hidden == 64
+    assert config.trainer.last_step == 50
+    assert config.trainer.run_dir == str(run)
+    assert load_config([f"run_dir={run}"]).trainer.last_step == 30
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model.hidden=32", r"model\.hidden was 64, is 32; leave"),
+        ("model=mlp", r"model\.hidden was 64, is 256"),
+        ("data=mnist", r"data\._target_ was .*Digits, is .*MNIST"),
+        ("seed=2", "seed was 1, is 2"),
+    ],
+)
+def test_another_model_data_or_seed_is_refused_with_the_difference(run, argument, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config([f"run_dir={run}", argument])
+
+
+def test_a_damaged_config_of_a_run_is_named(run):
+    (run / "config.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read"):
+        load_config([f"run_dir={run}"])
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "{{ cookiecutter.project_slug }}.model.MLP", "depth": 3}, "'depth'"),
+        ({"_target_": "{{ cookiecutter.project_slug }}.model.MPL"}, "MPL"),
+    ],
+)
+def test_a_class_or_argument_that_does_not_exist_is_a_mistake_in_the_settings(node, message):
+    with pytest.raises(ConfigError, match=message):
+        instantiate(OmegaConf.create(node))

@@ -1,0 +1,199 @@
+"""The contract of a model: updates happen whole or not at all, and silent mistakes are loud."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError
+from {{ cookiecutter.project_slug }}.model import Dropout, Model
+
+
+class Linear(Model):
+    """A small model that the tests below bend: [batch, 3] -> [batch, 2]."""
+
+    def build(self, input_shape):
+        self.norm = tf.keras.layers.BatchNormalization()
+        self.dense = tf.keras.layers.Dense(2, kernel_regularizer=tf.keras.regularizers.l2(0.5))
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return self.dense(self.norm(inputs, training=training))
+
+    def loss(self, outputs, labels):
+        return tf.reduce_mean(tf.square(outputs - labels))
+
+
+INPUTS = np.random.RandomState(0).randn(8, 3).astype(np.float32)
+LABELS = np.ones([8, 2], np.float32)
+
+
+def steps(model, inputs, labels=LABELS):
+    """Runs one step for each of the inputs; yields all variables before and after each."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        x = tf.placeholder(tf.float32, [8, 3])
+        train_op, loss, _ = model.training_step(x, tf.constant(labels))
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            names = [variable.op.name for variable in tf.global_variables()]
+            yield dict(zip(names, session.run(tf.global_variables()))), None
+            for values in inputs:
+                try:
+                    _, result = session.run([train_op, loss], {x: values})
+                except tf.errors.InvalidArgumentError as error:
+                    result = error.message
+                yield dict(zip(names, session.run(tf.global_variables()))), result
+
+
+def test_one_step_moves_every_weight_the_statistics_and_the_global_step():
+    (before, _), (after, _) = steps(Linear(), [INPUTS])
+    assert after["global_step"] == before["global_step"] + 1
+    for name in ("dense/kernel", "dense/bias", "batch_normalization/gamma"):
+        assert not np.array_equal(before[f"linear/{name}"], after[f"linear/{name}"]), name
+    moved = after["linear/batch_normalization/moving_mean"]
+    np.testing.assert_allclose(moved, 0.01 * INPUTS.mean(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_with_a_number_that_is_not_finite_writes_nothing_at_all(bad):
+    poisoned = INPUTS.copy()
+    poisoned[3, 1] = bad
+    _, (before, _), (after, message), (later, _) = steps(Linear(), [INPUTS, poisoned, INPUTS])
+    assert "is not finite" in message
+    assert "Tensor had" in message
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+    assert later["global_step"] == 2
+
+
+def test_a_gradient_alone_that_is_not_finite_is_named():
+    class Root(Linear):
+        def loss(self, outputs, labels):  # the square root of 0 has no finite gradient
+            return tf.reduce_mean(tf.sqrt(tf.abs(outputs) * 0.0))
+
+    _, (after, message) = steps(Root(), [INPUTS])
+    assert "the gradient of root/" in message
+    assert after["global_step"] == 0
+
+
+def test_a_regularisation_loss_counts_once_in_each_step_that_is_built():
+    model = Linear()
+    with tf.Graph().as_default():
+        x, y = tf.constant(INPUTS), tf.constant(LABELS)
+        _, first, outputs = model.training_step(x, y)
+        _, second, _ = model.training_step(x, y)
+        expected = model.loss(outputs, y) + 0.5 * tf.reduce_sum(model.dense.kernel**2)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            found = session.run([first, second, expected])
+    assert found == pytest.approx([found[2]] * 3)
+
+
+def test_a_variable_without_influence_on_the_loss_is_named():
+    class Unused(Linear):
+        def build(self, input_shape):
+            self.idle = self.add_weight("idle", [1])
+            super().build(input_shape)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="does not depend on unused/idle"):
+        Unused().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_variable_that_keras_does_not_track_is_named():
+    class Hidden(Linear):
+        def call(self, inputs, training=False):
+            loose = tf.get_variable("loose", [2])
+            return super().call(inputs, training) * loose
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="loose would not be trained"):
+        Hidden().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
+    class Vector(Linear):
+        def loss(self, outputs, labels):
+            return tf.reduce_mean(tf.square(outputs - labels), axis=1)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=r"vector.loss .* \(8,\)"):
+        Vector().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+@pytest.mark.parametrize("drop", [tf.keras.layers.Dropout(0.5), lambda x, training: noise(x)])
+def test_a_random_operation_with_a_hidden_state_is_refused(drop):
+    class Noisy(Linear):
+        def call(self, inputs, training=False):
+            return super().call(drop(inputs, training=training), training)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="after a restart"):
+        Noisy().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def noise(inputs):
+    return inputs + tf.random.normal(tf.shape(inputs))
+
+
+def gradients_after(clip):
+    """The change of the weights by one step of plain gradient descent with rate 1."""
+    model = Linear(clip=clip)
+    model.optimizer = tf.train.GradientDescentOptimizer(1.0)
+    (before, _), (after, _) = steps(model, [100 * INPUTS], 100 * LABELS)
+    trained = ("beta", "gamma", "kernel", "bias")
+    return [before[name] - after[name] for name in before if name.endswith(trained)]
+
+
+def test_each_way_to_clip_limits_what_it_says():
+    free = gradients_after(None)
+    assert max(abs(change).max() for change in free) > 10
+    by_value = gradients_after({"value": 0.5})
+    assert max(abs(change).max() for change in by_value) == pytest.approx(0.5)
+    by_norm = gradients_after({"norm": 0.5, "value": 0})
+    assert max(np.linalg.norm(change) for change in by_norm) == pytest.approx(0.5, rel=1e-4)
+    together = gradients_after({"global_norm": 0.5})
+    total = np.sqrt(sum(np.sum(change**2) for change in together))
+    assert total == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("clip", [{"value": 1, "norm": 1}, {"norms": 1.0}, {"value": -1.0}])
+def test_contradictory_unknown_or_negative_limits_are_refused(clip):
+    with pytest.raises(ConfigError, match=r"model\.clip: found .* expected one of value"):
+        next(steps(Linear(clip=clip), []))
+
+
+def test_an_embedding_is_clipped_and_trained_by_its_sparse_gradient():
+    class Embedding(Model):
+        def build(self, input_shape):
+            self.table = self.add_weight("table", [5, 2])
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return tf.gather(self.table, tf.cast(inputs[:, 0], tf.int32))
+
+        def loss(self, outputs, labels):
+            return tf.reduce_mean(tf.square(outputs - labels))
+
+    for clip in ({"value": 0.1}, {"norm": 0.1}, {"global_norm": 0.1}):
+        (before, _), (after, _) = steps(Embedding(clip=clip), [np.full([8, 3], 2.0)])
+        moved = np.abs(before["embedding/table"] - after["embedding/table"]).sum(1) > 0
+        assert moved.tolist() == [False, False, True, False, False], clip
+
+
+def test_dropout_drops_its_rate_keeps_the_mean_and_repeats_the_mask_of_a_step():
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        step = tf.train.get_or_create_global_step()
+        layer, other = Dropout(0.25), Dropout(0.25)
+        ones = tf.ones([100, 100])
+        dropped, second = layer(ones, training=True), other(ones, training=True)
+        idle = layer(ones, training=False)
+        with tf.Session() as session:
+            session.run(step.initializer)
+            first, again, another_layer = session.run([dropped, dropped, second])
+            session.run(step.assign_add(1))
+            next_step, untouched = session.run([dropped, idle])
+    assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
+    assert first.mean() == pytest.approx(1.0, abs=0.03)
+    assert np.unique(first).tolist() == pytest.approx([0, 1 / 0.75])
+    np.testing.assert_array_equal(first, again)
+    assert (first != next_step).mean() > 0.3
+    assert (first != another_layer).mean() > 0.3
+    assert (untouched == 1).all()

@@ -1,0 +1,267 @@
+"""Training: what a run directory holds afterwards, and that a restart changes nothing."""
+
+import glob
+import json
+import logging
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError
+from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
+from {{ cookiecutter.project_slug }}.train.session import session_config
+
+
+def checkpoint_steps(run_dir):
+    found = glob.glob(f"{run_dir}/checkpoints/model.ckpt-*.index")
+    return sorted(int(path.split("-")[-1].split(".")[0]) for path in found)
+
+
+def summary_steps(directory):
+    """Tag -> the steps at which it was written, over all event files."""
+    steps = {}
+    for path in sorted(glob.glob(f"{directory}/events*")):
+        for event in tf.train.summary_iterator(path):
+            for value in event.summary.value:
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
+
+
+def assert_equal(one, other):
+    assert set(one) == set(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_checkpoints_summaries_logs_and_evaluations_fall_on_multiples_and_the_last_step(
+    fit, tmp_path
+):
+    fit(
+        tmp_path / "run",
+        last_step=35,
+        checkpoint_every_n_steps=10,
+        summary_every_n_steps=15,
+        log_every_n_steps=10,
+        evaluate_every_n_steps=20,
+    )
+    assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 35]
+    tags = summary_steps(tmp_path / "run")
+    assert tags["loss"] == tags["accuracy"] == tags["weights/mlp/dense/kernel"] == [1, 15, 30, 35]
+    assert summary_steps(tmp_path / "run" / "eval")["accuracy"] == [20, 35]
+    lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+    assert [line["step"] for line in lines if line["split"] == "train"] == [1, 10, 20, 30, 35]
+    assert [line["step"] for line in lines if line["split"] == "test"] == [20, 35]
+
+
+def test_intervals_in_seconds_act_by_the_clock(fit, tmp_path):
+    often, never = {"checkpoint_every_n_secs": 1e-9}, {"checkpoint_every_n_secs": 3600.0}
+    fit(tmp_path / "often", last_step=5, checkpoint_every_n_steps=0, **often)
+    fit(tmp_path / "never", last_step=5, checkpoint_every_n_steps=0, **never)
+    assert checkpoint_steps(tmp_path / "often") == [1, 2, 3, 4, 5]
+    assert checkpoint_steps(tmp_path / "never") == [5]
+
+
+def test_only_the_newest_checkpoints_are_kept_also_over_a_restart(fit, tmp_path):
+    fit(tmp_path / "run", last_step=30, checkpoint_every_n_steps=10, max_to_keep=2)
+    assert checkpoint_steps(tmp_path / "run") == [20, 30]
+    fit(tmp_path / "run", last_step=40, checkpoint_every_n_steps=10, max_to_keep=2)
+    assert checkpoint_steps(tmp_path / "run") == [30, 40]
+
+
+def test_training_learns_and_reports_what_evaluation_found(fit, tmp_path):
+    results = fit(tmp_path / "run", last_step=150, model=MLP(hidden=64, learning_rate=3e-3))
+    losses = [
+        line["loss"]
+        for line in read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+        if line["split"] == "train"
+    ]
+    assert losses[-1] < 0.5 * losses[0]
+    assert results["accuracy"] > 0.6
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(fit, tmp_path, variables):
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        fit(tmp_path / name, last_step=20, seed=seed)
+    assert_equal(variables(tmp_path / "one"), variables(tmp_path / "same"))
+    kernel = "mlp/dense/kernel"
+    other = variables(tmp_path / "other")
+    assert not np.array_equal(variables(tmp_path / "one")[kernel], other[kernel])
+
+
+@pytest.mark.parametrize("stop", [7, 10, 25])
+def test_a_restart_gives_the_weights_of_a_run_that_was_never_stopped(
+    fit, tmp_path, variables, stop
+):
+    intervals = {"checkpoint_every_n_steps": 10, "log_every_n_steps": 5}
+    fit(tmp_path / "straight", last_step=40, **intervals)
+    fit(tmp_path / "stopped", last_step=stop, **intervals)
+    fit(tmp_path / "stopped", last_step=40, **intervals)
+    assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "stopped"))
+    steps = checkpoint_steps(tmp_path / "stopped")
+    assert steps == sorted({10, 20, 30, 40, stop})[-5:]
+
+
+def test_running_a_finished_run_again_changes_no_file_and_gives_its_results(fit, tmp_path):
+    def state():
+        paths = glob.glob(f"{tmp_path}/run/**", recursive=True)
+        return {path: os.stat(path).st_mtime_ns for path in paths}
+
+    results = fit(tmp_path / "run", last_step=20)
+    before = state()
+    assert fit(tmp_path / "run", last_step=20) == results
+    assert fit(tmp_path / "run", last_step=10) == results
+    assert state() == before
+
+
+def test_last_epoch_sets_the_last_step(fit, tmp_path, variables):
+    fit(tmp_path / "run", last_epoch=2)  # 640 examples, batches of 64
+    assert variables(tmp_path / "run")["global_step"] == 20
+
+
+def test_evaluation_equals_a_computation_by_hand(fit, tmp_path, variables, digits):
+    results = fit(tmp_path / "run", last_step=20, model=MLP(hidden=16))
+    weights = variables(tmp_path / "run")
+    images, labels = digits.paths("test")
+    pixels = np.fromfile(images, np.uint8)[16:].reshape(130, 784).astype(np.float64) / 255
+    labels = np.fromfile(labels, np.uint8)[8:]
+    hidden = np.maximum(pixels @ weights["mlp/dense/kernel"] + weights["mlp/dense/bias"], 0)
+    logits = hidden @ weights["mlp/dense_1/kernel"] + weights["mlp/dense_1/bias"]
+    loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(130), labels]
+    assert results["accuracy"] == pytest.approx((logits.argmax(1) == labels).mean())
+    assert results["loss"] == pytest.approx(loss.mean(), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
+    fit, tmp_path, variables
+):
+    class Explodes(MLP):
+        def loss(self, outputs, labels):
+            step = tf.train.get_global_step().read_value()
+            bad = tf.where(tf.equal(step, 24), np.float32("nan"), 0.0)
+            return super().loss(outputs, labels) + bad
+
+    with pytest.raises(RunError, match="the loss is not finite after step 24; nothing was"):
+        fit(tmp_path / "run", model=Explodes(), checkpoint_every_n_steps=10)
+    assert checkpoint_steps(tmp_path / "run") == [10, 20]
+    assert all(np.isfinite(values).all() for values in variables(tmp_path / "run").values())
+
+
+class Recorder(tf.train.SessionRunHook):
+    """A user's own hook; does something in a step."""
+
+    def __init__(self, action=None, at=0):
+        self.losses, self.action, self.at = [], action, at
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs("training/loss:0")
+
+    def after_run(self, run_context, run_values):
+        self.losses.append(run_values.results)
+        if len(self.losses) == self.at:
+            self.action()
+
+
+def test_a_hook_of_ones_own_sees_every_step_and_its_loss(fit, tmp_path):
+    hook = Recorder()
+    fit(tmp_path / "run", last_step=12, hooks=[hook])
+    assert len(hook.losses) == 12
+    first = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))[0]
+    assert first["loss"] == pytest.approx(float(hook.losses[0]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(fit, tmp_path, variables, number):
+    handler = signal.getsignal(number)
+    fit(tmp_path / "run", hooks=[Recorder(lambda: os.kill(os.getpid(), number), at=13)])
+    assert checkpoint_steps(tmp_path / "run") in ([13], [14])
+    assert signal.getsignal(number) is handler
+    fit(tmp_path / "run")
+    fit(tmp_path / "straight")
+    assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
+
+
+def test_an_error_before_the_first_step_leaves_no_run_directory(fit, tmp_path):
+    def fail():
+        raise RuntimeError("a bug")
+
+    class Broken(Recorder):
+        def begin(self):
+            fail()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        fit(tmp_path / "run", hooks=[Broken()])
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_run_logged_after_its_checkpoint_is_not_logged_twice(fit, tmp_path):
+    def crash():
+        raise RuntimeError("killed")
+
+    intervals = {"checkpoint_every_n_steps": 10, "log_every_n_steps": 5}
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tmp_path / "run", hooks=[Recorder(crash, at=18)], **intervals)
+    fit(tmp_path / "run", **intervals)
+    lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+    steps = [line["step"] for line in lines if line["split"] == "train"]
+    assert steps == [1, 5, 10, 15, 20, 25, 30]
+
+
+def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_path, digits):
+    fit(tmp_path / "run", last_step=5)
+    fit(tmp_path / "run", last_step=10)
+    starts = json.loads((tmp_path / "run" / "record.json").read_text())["starts"]
+    assert len(starts) == 2
+    assert starts[0]["seed"] == 1
+    assert starts[0]["versions"]["tensorflow"] == tf.__version__
+    assert starts[0]["runtime"] == f"tf{tf.__version__[0]}"
+    assert sorted(starts[0]["data"]) == sorted(digits.files())
+    assert all(len(checksum) == 64 for checksum in starts[0]["data"].values())
+    assert "step 10" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_run_directory_in_use_is_refused_and_the_lock_of_a_dead_process_is_not(fit, tmp_path):
+    fit(tmp_path / "run", last_step=5)
+    lock = tmp_path / "run" / "lock"
+    mine = {"host": os.uname().nodename, "process": os.getpid()}
+    lock.write_text(json.dumps(mine))
+    with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
+        fit(tmp_path / "run", last_step=10)
+    lock.write_text(json.dumps({**mine, "process": 2**22 + 1}))
+    fit(tmp_path / "run", last_step=10)
+    assert not lock.exists()
+
+
+def test_a_directory_that_is_no_run_of_ours_is_refused_and_left_alone(fit, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"holds files, but no record\.json"):
+        fit(tmp_path)
+    assert os.listdir(str(tmp_path)) == ["thesis.txt"]
+
+
+def test_a_run_directory_that_cannot_be_made_is_named(fit, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"file/run: cannot be made \(Not a directory\)"):
+        fit(tmp_path / "file" / "run")
+
+
+def test_the_console_says_where_the_run_is_and_how_it_goes(fit, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    fit(tmp_path / "run", last_step=5)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == f"run directory: {tmp_path}/run"
+    assert any(line.startswith("step 5  loss ") and "examples/s" in line for line in lines)
+
+
+def test_devices_and_threads_reach_the_session():
+    config = session_config("0,2", False, intra_op_threads=3, inter_op_threads=4)
+    assert config.gpu_options.visible_device_list == "0,2"
+    assert not config.gpu_options.allow_growth
+    assert config.intra_op_parallelism_threads == 3
+    assert config.inter_op_parallelism_threads == 4
+    assert session_config("none").device_count["GPU"] == 0
+    with pytest.raises(ConfigError, match='found "some"'):
+        session_config("some")
