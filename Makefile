@@ -1,0 +1,42 @@
+# make PYTHON=/path/to/python3 chooses the Python of the template's own environment.
+PYTHON = python3
+VENV = .venv/bin/python
+
+.PHONY: help demo test test-fast lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/complete  ## Bake a project into demo/, set it up and train it
+	@$(VENV) scripts/demo.py
+
+test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
+	$(VENV) -m pytest -n 2 --dist loadgroup
+
+test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
+	$(VENV) -m pytest -m "not tensorflow"
+
+# The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
+# No cache, for it would lie among the sources of the emitted project.
+RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests'
+
+lint: .venv/complete  ## Check the format and the lint rules
+	$(VENV) -m ruff check $(RUFF_OPTIONS) .
+	$(VENV) -m ruff format --check $(RUFF_OPTIONS) .
+
+format: .venv/complete  ## Mend the format and what lint can mend
+	$(VENV) -m ruff check --fix $(RUFF_OPTIONS) .
+	$(VENV) -m ruff format $(RUFF_OPTIONS) .
+
+clean:  ## Remove the demo, the environments and caches
+	rm -rf demo .venv .cache
+	find . -depth -type d \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} +
+
+# Touched last, so that an interrupted set-up starts afresh.
+.venv/complete: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is no Python >= 3.10; name one: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,97 @@
+"""Refuses answers that would make a broken project, before any file of it is written.
+
+Answers are data, never code: each arrives as JSON inside a raw string. JSON escapes every quote,
+so no answer can end that string; the spaces keep the JSON's own quotes apart from Python's.
+"""
+
+import json
+import keyword
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+PROJECT_NAME = json.loads(r""" {{ cookiecutter.project_name | tojson }} """)
+PROJECT_SLUG = json.loads(r""" {{ cookiecutter.project_slug | tojson }} """)
+AUTHOR_NAME = json.loads(r""" {{ cookiecutter.author_name | tojson }} """)
+
+MAX_SLUG_LENGTH = 40  # the emitted import lines must fit 100 columns with any slug
+
+# Standard-library modules of Python 3.7 to 3.14 that the Python running this hook may not have.
+OTHER_STDLIB_MODULES = """
+    aifc annotationlib asynchat asyncore audioop binhex cgi cgitb chunk compression crypt distutils
+    dummy_threading formatter imghdr imp lib2to3 macpath mailcap msilib nis nntplib ossaudiodev
+    parser pipes smtpd sndhdr spwd sunau symbol telnetlib test tomllib uu xdrlib xxlimited xxsubtype
+"""
+
+# What the emitted requirements install; tests/test_names.py compares.
+INSTALLED_MODULES = """
+    absl antlr4 astor astunparse certifi charset_normalizer clang contourpy cycler dateutil
+    exceptiongroup flatbuffers gast google grpc h5py hydra idna importlib_metadata
+    importlib_resources iniconfig keras keras_applications keras_preprocessing kiwisolver markdown
+    markdown_it markupsafe matplotlib mdurl ml_dtypes mpl_toolkits namex numpy omegaconf opt_einsum
+    optree packaging pasta pip pkg_resources pluggy py pydevd_plugins pygments pylab pyparsing
+    pytest requests rich setuptools six tensorboard tensorflow tensorflow_core tensorflow_estimator
+    termcolor tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
+"""
+
+# Directories that stand beside the package in the emitted project.
+TAKEN_DIRECTORIES = "datasets requirements runs scripts tests"
+
+
+def find_text_mistake(prompt: str, text: str) -> "str | None":
+    """Says why an answer is not one line of text for people; None if it is."""
+    if not text.strip():
+        return f"{prompt} is empty; type a name"
+    for character in text:
+        # Control characters, lone surrogates and line separators break TOML, YAML or UTF-8.
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            return f"{prompt} {text!a} holds {character!a}; type one line of plain text"
+    return None
+
+
+def find_slug_mistake(slug: str) -> "str | None":
+    """Says why a slug cannot name the project's directory and package; None if it can."""
+    if not re.fullmatch("[a-z][a-z0-9_]*", slug):
+        return (
+            f"project_slug {slug!a} cannot name a package; use lower-case letters a-z, digits and "
+            "underscores, beginning with a letter, for instance my_project"
+        )
+    if len(slug) > MAX_SLUG_LENGTH:
+        return f"project_slug {slug!a} has {len(slug)} letters; use at most {MAX_SLUG_LENGTH}"
+    other = f"choose another name, for instance {slug}_project"
+    if keyword.iskeyword(slug):
+        return f"project_slug {slug!a} is a Python keyword; {other}"
+    if slug in {
+        *sys.stdlib_module_names,
+        *OTHER_STDLIB_MODULES.split(),
+        *INSTALLED_MODULES.split(),
+    }:
+        return f"project_slug {slug!a} would shadow the module {slug}; {other}"
+    if slug in TAKEN_DIRECTORIES.split():
+        return f"project_slug {slug!a} is a directory of the emitted project already; {other}"
+    return None
+
+
+def remove_made_parents(slug: str) -> None:
+    """Removes the directories made for a slug such as a/b; cookiecutter itself removes only b."""
+    directory = Path.cwd()
+    os.chdir(directory.anchor)  # Windows does not remove a directory that a process works in
+    for _ in Path(slug).parts:
+        try:
+            directory.rmdir()
+        except OSError:  # not empty: it was there before
+            return
+        directory = directory.parent
+
+
+mistake = (
+    find_text_mistake("project_name", PROJECT_NAME)
+    or find_slug_mistake(PROJECT_SLUG)
+    or find_text_mistake("author_name", AUTHOR_NAME)
+)
+if mistake:
+    if len(Path(PROJECT_SLUG).parts) > 1:
+        remove_made_parents(PROJECT_SLUG)
+    sys.exit(f"error: {mistake}")

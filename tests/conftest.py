@@ -1,0 +1,158 @@
+"""Bakes projects, and gives tests a Python with TensorFlow to run them with."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from environments import ROOT, RUNTIMES, Unavailable, make_environment
+from pytest_cookies.plugin import Result
+
+PROMPTS = {key for key in json.loads((ROOT / "cookiecutter.json").read_text()) if key[0] != "_"}
+
+# Set once by the process that starts the tests, for itself and for the workers of pytest-xdist:
+# {"tf1": {"python": path} or {"missing": reason}, "tf2": …}
+ENVIRONMENTS = "TF_TRAIN_TEMPLATE_ENVIRONMENTS"
+
+
+@dataclass(frozen=True)
+class BakedProject:
+    """A project that a bake has made."""
+
+    path: Path
+
+    def run(self, *command: object, code: int = 0, **environment: str) -> str:
+        """Runs a command in the project; fails with its output unless it exits with `code`."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MAKE", "MFLAGS", "PYTEST_", "PYTHON", "VIRTUAL_ENV"))
+        }
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=self.path,
+            env={**inherited, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if done.returncode != code:
+            shown = " ".join(str(word) for word in command)
+            pytest.fail(
+                f"{shown}\nexited with {done.returncode}, not {code}; it printed:\n{done.stdout}",
+                pytrace=False,
+            )
+        return done.stdout
+
+    def files(self) -> set[str]:
+        """The paths of all files, relative to the project, with forward slashes."""
+        return {
+            file.relative_to(self.path).as_posix()
+            for file in self.path.rglob("*")
+            if file.is_file()
+        }
+
+
+def _bake(cookies, options: dict[str, str]) -> Result:
+    # cookiecutter ignores a mistyped key in silence, and the test would look at a default bake.
+    unknown = sorted(set(options) - PROMPTS)
+    if unknown:
+        raise KeyError(f"no such prompt: {', '.join(unknown)}; there are {sorted(PROMPTS)}")
+    return cookies.bake(extra_context=options, template=str(ROOT))
+
+
+def _project(result: Result) -> BakedProject:
+    if result.exception:
+        raise result.exception
+    return BakedProject(result.project_path)
+
+
+@pytest.fixture
+def bake(cookies) -> Callable[..., BakedProject]:
+    """`bake(license="none")` bakes a project with these answers and defaults for the others."""
+    return lambda **options: _project(_bake(cookies, options))
+
+
+@pytest.fixture
+def refuse(cookies) -> Callable[..., None]:
+    """`refuse(project_slug="class")` passes if no project can be baked with these answers."""
+
+    def check(**options: str) -> None:
+        result = _bake(cookies, options)
+        assert result.exit_code != 0
+        assert result.project_path is None
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def bake_to_share(cookies_session) -> Callable[..., BakedProject]:
+    """As `bake`, for a project that several tests use."""
+    return lambda **options: _project(_bake(cookies_session, options))
+
+
+@pytest.fixture(scope="session")
+def default_bake(bake_to_share) -> BakedProject:
+    """A project with the default answers, to look at and not to change."""
+    return bake_to_share()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or "not tensorflow" in config.option.markexpr:
+        return
+    environments = {}
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        for runtime, name in RUNTIMES.items():
+            print(f"{name} for the tests, in .cache/envs:", flush=True)
+            try:
+                environments[runtime] = {"python": str(make_environment(runtime))}
+            except Unavailable as reason:
+                environments[runtime] = {"missing": str(reason)}
+    if not any("python" in environment for environment in environments.values()):
+        raise pytest.UsageError(f"no TensorFlow can be had: {environments}")
+    os.environ[ENVIRONMENTS] = json.dumps(environments)
+
+
+def _notices() -> list[str]:
+    environments = json.loads(os.environ.get(ENVIRONMENTS, "{}"))
+    return [
+        f"NOTICE: {RUNTIMES[runtime]} is not tested. {environment['missing']}"
+        for runtime, environment in environments.items()
+        if "missing" in environment
+    ]
+
+
+def pytest_report_header() -> list[str]:
+    return _notices()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for notice in _notices():
+        terminalreporter.write_line(notice, yellow=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime" not in metafunc.fixturenames:
+        return
+    environments = json.loads(os.environ.get(ENVIRONMENTS, "{}"))
+    required = {"tf1"} if os.environ.get("REQUIRE_TF1") == "1" else set()
+    chosen = [
+        # One worker of pytest-xdist per runtime: module fixtures then train once.
+        pytest.param(runtime, marks=pytest.mark.xdist_group(runtime))
+        for runtime in RUNTIMES
+        if runtime in required or "missing" not in environments.get(runtime, {})
+    ]
+    metafunc.parametrize("runtime", chosen, scope="session")
+
+
+@pytest.fixture(scope="session")
+def runtime_python(runtime: str) -> Path:
+    """The Python of the shared environment with the TensorFlow that `runtime` names."""
+    environment = json.loads(os.environ[ENVIRONMENTS])[runtime]
+    if "missing" in environment:
+        pytest.fail(f"REQUIRE_TF1=1, but: {environment['missing']}", pytrace=False)
+    return Path(environment["python"])

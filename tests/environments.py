@@ -1,0 +1,41 @@
+"""One Python environment per TensorFlow, made once and shared by every baked project."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "{{cookiecutter.project_slug}}"
+CACHE = ROOT / ".cache" / "envs"
+
+RUNTIMES = {"tf1": "TensorFlow 1.15", "tf2": "TensorFlow 2.x"}
+
+
+class Unavailable(Exception):
+    """No Python for a runtime can be had on this machine; the message is scripts/install.py's."""
+
+
+def make_environment(runtime: str) -> Path:
+    """Sets an environment up by the emitted scripts/install.py and returns its Python.
+
+    Quick when it is there: its name holds a key that follows from what it is made of.
+    Raises Unavailable where install.py exits with 2, RuntimeError where it fails otherwise.
+    """
+    install = SOURCE / "scripts" / "install.py"
+    requirements = SOURCE / "requirements" / f"{runtime}.txt"
+    key = hashlib.sha256(install.read_bytes() + requirements.read_bytes()).hexdigest()[:12]
+    environment = CACHE / f"{runtime}-{key}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, install, "--runtime", runtime, "--venv", environment]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        shown = ""
+        for line in process.stderr:
+            print(line, end="", flush=True)  # a new environment takes minutes
+            shown += line
+    if process.returncode == 2:
+        raise Unavailable(shown.strip())
+    if process.returncode != 0:
+        raise RuntimeError(f"{install} exited with {process.returncode}:\n{shown}")
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

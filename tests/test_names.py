@@ -1,0 +1,138 @@
+"""Names: what becomes of them, and which are refused before anything is written."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from environments import ROOT
+
+REFUSED_SLUGS = {
+    "no identifier": [
+        "my-project",
+        "my project",
+        "3d",
+        "",
+        "a.b",
+        "a/b",
+        "../a",
+        'a"b',
+        "a\\",
+        "é",
+    ],
+    "not all lower-case": ["MyProject", "_private", "日本"],
+    "too long": ["a" * 41],
+    "a keyword": ["class", "async", "lambda"],
+    "a module": [
+        "test",
+        "random",
+        "json",
+        "imp",
+        "tomllib",
+        "tensorflow",
+        "numpy",
+        "hydra",
+        "tqdm",
+    ],
+    "a directory of the project": ["tests", "scripts", "requirements", "datasets", "runs"],
+    "code": ["$(touch x)", "__import__('os')", "{{ '{{' }} 1/0 }}", '"""+1', "a\nb", "a\x07"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("My Project", "my_project"),
+        ("  Deep--Net (v2) ", "deep_net_v2"),
+        ("Größe & Ähnlichkeit", "grosse_ahnlichkeit"),
+        ("3D shapes", "project_3d_shapes"),
+        ("3" * 60, "project_" + "3" * 32),
+        ("!!!", "my_project"),
+        ("One Name That Goes On And On And On", "one_name_that_goes_on_and_on_and"),
+    ],
+)
+def test_the_slug_follows_the_name(bake, name, slug):
+    project = bake(project_name=name)
+    assert project.path.name == slug
+    assert (project.path / slug / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        pytest.param(slug, id=f"{why}: {slug!a}")
+        for why in REFUSED_SLUGS
+        for slug in REFUSED_SLUGS[why]
+    ],
+)
+def test_a_slug_that_cannot_name_a_package_is_refused_in_one_line(refuse, capfd, slug):
+    refuse(project_slug=slug)
+    if slug:  # with none, cookiecutter itself finds that the directory exists already
+        assert (
+            len(
+                re.findall(
+                    r"^error: project_slug .+; (?:use|choose) .+$", capfd.readouterr().err, re.M
+                )
+            )
+            == 1
+        )
+
+
+@pytest.mark.parametrize("slug", ["a", "a" * 40, "match", "data", "model", "build", "dist"])
+def test_any_other_slug_is_taken(bake, slug):
+    assert bake(project_slug=slug).path.name == slug
+
+
+@pytest.mark.parametrize("prompt", ["project_name", "author_name"])
+@pytest.mark.parametrize("text", ["", "  ", "two\nlines", "a\tb", "\x1b[31m", "a\u2028b"])
+def test_a_name_that_is_not_one_line_of_text_is_refused(refuse, capfd, prompt, text):
+    refuse(**{"project_slug": "fine", prompt: text})
+    assert f"error: {prompt} " in capfd.readouterr().err
+
+
+def cookiecutter(directory, *answers, code):
+    """Bakes by cookiecutter's command line into `directory`; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", ROOT, "--no-input", "-o", directory, *answers],
+        env={**os.environ, "HOME": f"{directory}-home"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("slug", ["class", "x/y", "x/y/z", "../x", "../x/y"])
+def test_a_refused_slug_leaves_nothing_behind_inside_or_outside(tmp_path, slug):
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "mine").write_text("precious")
+    assert "error: project_slug" in cookiecutter(here, f"project_slug={slug}", code=1)
+    assert [file for file in tmp_path.rglob("*") if "here-home" not in file.parts] == [
+        here,
+        here / "mine",
+    ]
+
+
+def test_an_existing_directory_is_left_as_it_was(tmp_path):
+    mine = tmp_path / "my_project" / "LICENSE"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert 'my_project" directory already exists' in cookiecutter(tmp_path, code=1)
+    assert [file.name for file in mine.parent.iterdir()] == ["LICENSE"]
+    assert mine.read_text("utf-8") == "mine"
+
+
+@pytest.mark.tensorflow
+def test_no_slug_can_shadow_an_installed_module(runtime, runtime_python):
+    listing = (
+        "import os, sysconfig; print(*os.listdir(sysconfig.get_paths()['purelib']), sep='\\n')"
+    )
+    found = subprocess.check_output([runtime_python, "-c", listing], text=True).splitlines()
+    modules = {name.removesuffix(".py") for name in found}
+    hook = (ROOT / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    refused = set(re.search('INSTALLED_MODULES = """(.+?)"""', hook, re.S)[1].split())
+    missing = {name for name in modules if re.fullmatch("[a-z][a-z0-9_]*", name)} - refused
+    assert not missing, f"add {sorted(missing)} to INSTALLED_MODULES in hooks/pre_gen_project.py"

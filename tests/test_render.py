@@ -1,0 +1,105 @@
+"""What a bake looks like: its files, their text, and what git, ruff and mypy make of them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BakedProject
+from environments import ROOT, SOURCE
+
+EXPECTED = Path(__file__).parent / "default_bake.txt"
+PACKAGE = SOURCE / "{{cookiecutter.project_slug}}"
+
+
+def ruff(*arguments: str, cwd: Path) -> None:
+    # No cache, for it would lie among the sources of the emitted project.
+    command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."]
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)}\n{done.stdout}", pytrace=False)
+
+
+def test_a_default_bake_has_exactly_the_expected_files(default_bake):
+    expected = set(EXPECTED.read_text("utf-8").split())
+    found = default_bake.files()
+    assert found == expected, (
+        f"added: {sorted(found - expected)}, lost: {sorted(expected - found)}; "
+        f"if that is meant, edit tests/{EXPECTED.name}"
+    )
+
+
+def test_nothing_is_left_unrendered(default_bake):
+    for file in default_bake.files():
+        text = (default_bake.path / file).read_text("utf-8")
+        if file == ".github/workflows/ci.yml":
+            text = text.replace("${{", "")  # GitHub's own
+        assert not re.search(r"\{\{|\{%|cookiecutter\.\w", text), file
+
+
+def test_every_file_ends_with_one_line_feed_and_has_no_other_line_ends(default_bake):
+    for file in default_bake.files():
+        content = (default_bake.path / file).read_bytes()
+        assert b"\r" not in content, file
+        assert not content or re.search(rb"[^\n]\n\Z", content), file
+
+
+def test_the_packages_modules_hold_no_jinja():
+    modules = list(PACKAGE.rglob("*.py"))
+    assert len(modules) > 20
+    for module in modules:
+        assert not re.search(r"\{\{|\{%|\{#|cookiecutter", module.read_text("utf-8")), module
+
+
+def test_the_set_up_is_baked_as_it_is():
+    # tests/environments.py runs it in place.
+    for file in ("scripts/install.py", "requirements/tf1.txt", "requirements/tf2.txt"):
+        assert not re.search(r"\{\{|\{%|\{#", (SOURCE / file).read_text("utf-8")), file
+
+
+def test_git_takes_every_file_and_ignores_what_training_makes(bake):
+    project = bake()
+    no_config = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    files = project.files()
+    project.run("git", "init", "-q", **no_config)
+    for made in (".venv/x", "datasets/mnist/x", "runs/x/train.log", "my_project/__pycache__/x.pyc"):
+        (project.path / made).parent.mkdir(parents=True, exist_ok=True)
+        (project.path / made).touch()
+    own = {"my_project/data/mine.py", "my_project/runs/mine.py", "my_project/datasets/mine.py"}
+    for file in own:
+        (project.path / file).parent.mkdir(exist_ok=True)
+        (project.path / file).touch()
+    project.run("git", "add", "-A", **no_config)
+    assert set(project.run("git", "ls-files", **no_config).split()) == files | own
+
+
+@pytest.mark.parametrize("slug", ["a", "my_project", "z" * 40])
+def test_a_bake_is_formatted_and_free_of_lint_as_it_comes(bake, slug):
+    project = bake(project_slug=slug)
+    ruff("check", cwd=project.path)
+    ruff("format", "--check", cwd=project.path)
+
+
+def test_the_sources_are_formatted_and_free_of_lint_in_place():
+    ruff("check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
+    ruff("format", "--check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
+
+
+def test_the_types_of_a_bake_are_right(default_bake: BakedProject):
+    default_bake.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
+
+
+def test_make_help_lists_every_target(default_bake):
+    targets = re.findall(r"^([a-z]+):", (default_bake.path / "Makefile").read_text("utf-8"), re.M)
+    shown = default_bake.run("make", "help")
+    assert [line.split()[1] for line in shown.splitlines()] == targets
+
+
+def test_make_train_sets_up_what_is_missing_unless_a_python_is_named(default_bake):
+    train = "-m my_project.train model.hidden=9"
+    shown = default_bake.run("make", "-n", "train", "ARGS=model.hidden=9")
+    assert shown == f'python3 scripts/install.py\n".venv/bin/python" {train}\n'
+    shown = default_bake.run("make", "-n", "train", "ARGS=model.hidden=9", "PYTHON=my python")
+    assert shown == f'"my python" {train}\n'

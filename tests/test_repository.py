@@ -1,0 +1,55 @@
+"""What must agree across this repository, and what must not be in it."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+from environments import ROOT, SOURCE
+
+VERSION = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))["_template_version"]
+
+
+def repository_files() -> list[Path]:
+    """All files that git has or would take."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.check_output(command, cwd=ROOT, text=True).split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def test_all_places_name_the_same_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\S+)", changelog, re.M)[1] == VERSION
+    assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text("utf-8")
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        named = re.findall(r"--checkout v(\S+?)[`\s]", page.read_text("utf-8"))
+        assert set(named) <= {VERSION}, page
+    assert f"--checkout v{VERSION}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    place = re.compile(r"/(?:home|root|Users|mnt|media)/[\w.]|[A-Z]:\\Users")
+    for file in repository_files():
+        assert not place.search(file.read_text("utf-8")), file
+
+
+def test_the_package_can_be_read_in_an_evening():
+    package = SOURCE / "{{cookiecutter.project_slug}}"
+    lines = {file: len(file.read_text("utf-8").splitlines()) for file in package.rglob("*.py")}
+    assert sum(lines.values()) <= 3000
+    assert max(lines.values()) <= 250
+    assert statistics.median(lines.values()) <= 80
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such bit")
+def test_ci_can_be_started():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_make_help_lists_every_target():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    shown = subprocess.check_output(["make", "--no-print-directory"], cwd=ROOT, text=True)
+    assert [line.split()[1] for line in shown.splitlines()] == targets

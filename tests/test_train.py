@@ -1,0 +1,113 @@
+"""A baked project trains: on MNIST if MNIST_MIRROR names a copy of it, on drawn digits if not."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from conftest import BakedProject
+
+DATA = "mnist" if os.environ.get("MNIST_MIRROR") else "digits"
+READ_RUNS = Path(__file__).parent / "read_runs.py"
+RUNS = ["straight", "again", "restarted"]
+
+pytestmark = pytest.mark.tensorflow
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A project in which `RUNS` were trained up to step 50; `found` is from read_runs.py."""
+
+    project: BakedProject
+    python: Path
+    found: dict[str, dict]
+
+    def contents(self, run: str) -> dict[str, tuple[int, str]]:
+        """The time of the last change and the sum of every file of a run."""
+        return {
+            str(file): (file.stat().st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest())
+            for file in (self.project.path / "runs" / run).rglob("*")
+            if file.is_file()
+        }
+
+
+def train(project: BakedProject, python: Path, *settings: str, code: int = 0) -> str:
+    """Trains with intervals that leave something to count; returns what was printed."""
+    intervals = ["log=10", "summary=10", "checkpoint=20", "evaluate=20"]
+    words = [f"trainer.{interval.replace('=', '_every_n_steps=')}" for interval in intervals]
+    return project.run(
+        python, "-m", "my_project.train", f"data={DATA}", *words, *settings, code=code
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(bake_to_share, runtime_python) -> Trained:
+    project = bake_to_share()
+    train(project, runtime_python, "run_dir=runs/straight", "trainer.last_step=50")
+    train(project, runtime_python, "run_dir=runs/again", "trainer.last_step=50")
+    train(project, runtime_python, "run_dir=runs/restarted", "trainer.last_step=30")
+    train(project, runtime_python, "run_dir=runs/restarted", "trainer.last_step=50")
+    shown = project.run(runtime_python, READ_RUNS, *(f"runs/{run}" for run in RUNS))
+    found = json.loads(shown.splitlines()[-1])  # above it stand TensorFlow's warnings
+    return Trained(project, runtime_python, dict(zip(RUNS, found, strict=True)))
+
+
+def test_checkpoints_are_at_exactly_the_configured_steps(trained):
+    assert trained.found["straight"]["checkpoints"] == [20, 40, 50]
+    assert trained.found["straight"]["global_step"] == 50
+    assert trained.found["restarted"]["checkpoints"] == [20, 30, 40, 50]
+
+
+def test_every_curve_has_its_points_once_and_in_order(trained):
+    curves = trained.found["straight"]["summaries"]
+    assert {"loss", "accuracy", "eval/loss", "eval/accuracy"} <= set(curves)
+    for tag, steps in curves.items():
+        assert steps == [20, 40, 50] if tag.startswith("eval/") else [1, 10, 20, 30, 40, 50], tag
+
+
+def test_the_loss_falls(trained):
+    lines = (trained.project.path / "runs/straight/metrics.jsonl").read_text("utf-8").splitlines()
+    points = [json.loads(line) for line in lines]
+    losses = [point["loss"] for point in points if point["split"] == "train"]
+    assert len(losses) >= 5
+    assert mean(losses[-2:]) < 0.8 * mean(losses[:2])
+
+
+def test_the_record_names_the_runtime(trained, runtime):
+    record = json.loads((trained.project.path / "runs/straight/record.json").read_text("utf-8"))
+    assert [start["runtime"] for start in record["starts"]] == [runtime]
+
+
+def test_two_runs_with_one_seed_are_equal(trained):
+    assert trained.found["again"]["variables"] == trained.found["straight"]["variables"]
+
+
+def test_30_steps_and_20_after_a_restart_equal_50_bit_for_bit(trained):
+    assert len(trained.found["straight"]["variables"]) > 4
+    assert trained.found["restarted"]["variables"] == trained.found["straight"]["variables"]
+
+
+def test_running_a_finished_run_again_changes_nothing(trained):
+    before = trained.contents("straight")
+    train(trained.project, trained.python, "run_dir=runs/straight", "trainer.last_step=50")
+    assert trained.contents("straight") == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("trainer.last_stpe=9", "trainer.last_step"),
+        ("trainer.last_step=abc", "a whole number"),
+        ("data=mnits", "mnist"),
+        ("model.hiden=9", "model.hidden"),
+    ],
+)
+def test_a_mistaken_setting_ends_in_one_line_with_a_hint(bake, runtime_python, setting, hint):
+    project = bake()
+    shown = project.run(runtime_python, "-m", "my_project.train", setting, code=2)
+    assert re.fullmatch(rf"error: .*{re.escape(hint)}.*\n", shown), shown
+    assert not (project.path / "runs").exists()
