@@ -22,4 +22,4 @@ for file in unwanted:
 # What Python and ruff leave in a working copy of the template is copied like the rest of it.
 for cache in [*Path().glob("**/__pycache__"), *Path().glob("**/.*_cache")]:
     if cache.parts[0] != ".venv":  # that of a project that is baked once more
-        shutil.rmtree(cache)
+        shutil.rmtree(cache, ignore_errors=True)  # one may lie inside another

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from environments import ROOT, RUNTIMES, Unavailable, make_environment
 from pytest_cookies.plugin import Result
+
+from environments import ROOT, RUNTIMES, Unavailable, make_environment
 
 PROMPTS = {key for key in json.loads((ROOT / "cookiecutter.json").read_text()) if key[0] != "_"}
 

@@ -35,7 +35,7 @@ def make_environment(runtime: str) -> Path:
             print(line, end="", flush=True)  # a new environment takes minutes
             shown += line
     if process.returncode == 2:
-        raise Unavailable(shown.strip())
+        raise Unavailable(shown.rpartition("install.py: ")[2].strip())
     if process.returncode != 0:
         raise RuntimeError(f"{install} exited with {process.returncode}:\n{shown}")
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import yaml
+
 from environments import ROOT
 
 try:

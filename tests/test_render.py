@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import BakedProject
 from environments import ROOT, SOURCE
 
@@ -29,6 +31,19 @@ def test_a_default_bake_has_exactly_the_expected_files(default_bake):
         f"added: {sorted(found - expected)}, lost: {sorted(expected - found)}; "
         f"if that is meant, edit tests/{EXPECTED.name}"
     )
+
+
+def test_caches_in_a_working_copy_of_the_template_are_not_baked(cookies, default_bake, tmp_path):
+    caches = shutil.ignore_patterns("__pycache__", ".*_cache")
+    for part in ("hooks", SOURCE.name):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=caches)
+    shutil.copy(ROOT / "cookiecutter.json", tmp_path)
+    for cache in (".ruff_cache", "{{cookiecutter.project_slug}}/data/__pycache__"):
+        (tmp_path / SOURCE.name / cache).mkdir()
+        # With a line feed near its start cookiecutter takes it for text, which it is not.
+        (tmp_path / SOURCE.name / cache / "1").write_bytes(b"{{ text\n" * 99 + b"\x91")
+    result = cookies.bake(template=str(tmp_path))
+    assert BakedProject(result.project_path).files() == default_bake.files()
 
 
 def test_nothing_is_left_unrendered(default_bake):

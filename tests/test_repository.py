@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from environments import ROOT, SOURCE
 
 VERSION = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))["_template_version"]

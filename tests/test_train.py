@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+
 from conftest import BakedProject
 
 DATA = "mnist" if os.environ.get("MNIST_MIRROR") else "digits"

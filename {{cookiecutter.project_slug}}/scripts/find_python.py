@@ -1,18 +1,21 @@
-"""Find an interpreter of a given version by running every candidate and asking it.
+"""Find a Python by running every candidate and asking it, or fetch one. Python >= 3.6.
 
 A file of the right name proves nothing: a pyenv shim fails unless its version is switched on, and
-Debian ships Pythons that cannot make environments. Standard library only, Python >= 3.6.
+Debian has Pythons that cannot make environments.
 """
 
 import glob
 import json
 import os
-import subprocess
+import platform
+import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-WINDOWS = os.name == "nt"
-X86_64 = ("x86_64", "amd64")  # Linux' and macOS' name, Windows' name
+from environment import WINDOWS, Stop, interpreter, make_venv, must, pip_install, run, say
+
+PYTHONS = {"tf1": ["3.7"], "tf2": ["3.13", "3.12", "3.11", "3.10"]}
+X86_64 = ("x86_64", "amd64")  # as Linux and macOS say, as Windows says
 PROBE = """
 import json, platform, sys
 try:
@@ -23,6 +26,17 @@ kind, version = platform.python_implementation(), platform.python_version()
 machine = platform.machine().lower() if sys.maxsize > 2**32 else "32 bits"
 print(json.dumps([kind, version, machine, ensurepip is not None]))
 """
+NO_PYTHON37 = """\
+No Python 3.7 was found ({tried}), and none could be fetched ({problem}).
+TensorFlow 1.15 needs exactly 3.7. Do one of these in the project's folder:
+  pyenv    pyenv install 3.7.17    # then repeat your command: it is found by itself
+  conda    conda create --yes --name py37 --channel conda-forge python=3.7
+           conda run --name py37 python scripts/install.py    # then repeat your command
+  Docker   docker run --rm -it --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD":/project \\
+             -w /project python:3.7-bullseye make train
+  other    PYTHON37=/path/to/python3.7 make train
+or run the same project on TensorFlow 2.x, with Python 3.10 to 3.13:
+           RUNTIME=tf2 make train"""
 
 
 class Python(NamedTuple):
@@ -30,21 +44,6 @@ class Python(NamedTuple):
 
     command: List[str]
     version: str
-
-
-def run(command: List[str], timeout: Optional[float] = None) -> Tuple[int, str]:
-    """Run a command quietly; return its exit code and all it printed."""
-    # A file, not a pipe: reading a pipe that a grandchild keeps open would outlast the time-out.
-    with tempfile.TemporaryFile() as file:
-        files: Dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
-        try:  # close_fds=False: children inherit the lock of install.py
-            code = subprocess.call(command, timeout=timeout, close_fds=False, **files)
-        except subprocess.TimeoutExpired:
-            return 1, f"no answer within {timeout:.0f} s"
-        except OSError as error:
-            return 1, f"{command[0]}: {error.strerror}"
-        file.seek(0)
-        return code, file.read().decode("utf-8", "replace")
 
 
 def inspect(command: List[str], versions: List[str]) -> Tuple[Optional[Python], str]:
@@ -87,7 +86,7 @@ def candidates(version: str) -> Iterator[List[str]]:
         yield ["py", f"-{version}"]
 
 
-def search(versions: List[str], avoid: str, *first: str) -> Tuple[Optional[Python], str]:
+def search(versions: List[str], avoid: str, first: List[str]) -> Tuple[Optional[Python], str]:
     """Return the first Python that fits and "", else None and what was tried.
 
     versions: the minor versions that will do, the best first.
@@ -96,13 +95,55 @@ def search(versions: List[str], avoid: str, *first: str) -> Tuple[Optional[Pytho
     """
     tried: Dict[str, str] = {}
     avoid = os.path.join(os.path.realpath(avoid), "")
-    commands = [[path] for path in first] + [c for v in versions for c in candidates(v)]
-    for command in commands:
+    for command in [[path] for path in first] + [c for v in versions for c in candidates(v)]:
         folder, name = os.path.split(command[0])
-        path = os.path.join(os.path.realpath(folder), name) if folder else name
+        path = os.path.join(os.path.realpath(folder), name)
         if path in tried or path.startswith(avoid):
             continue
         python, tried[path] = inspect(command, versions)
         if python:
             return python, ""
     return None, "; ".join(f"{path} {flaw}" for path, flaw in tried.items()) or "nothing to try"
+
+
+def fetch_python37() -> None:
+    """Install a Python 3.7 into uv's own folder: all projects share it, and the search sees it."""
+    say("No Python 3.7 here: fetching one with uv (under 100 MB, for all your projects).")
+    with tempfile.TemporaryDirectory() as scratch:
+        make_venv([sys.executable], scratch)
+        # Later versions no longer list 3.7. A program, not a module: any Python unpacks it.
+        options = ["--only-binary", ":all:", "--ignore-requires-python", "--retries", "1"]
+        pip_install(scratch, [*options, "--timeout", "10", "uv==0.6.17"], timeout=120)
+        uv = os.path.join(os.path.dirname(interpreter(scratch)), "uv")
+        must([uv, "--no-cache", "python", "install", "3.7"], "uv python install 3.7", timeout=600)
+
+
+def choose_python(runtime: str, avoid: str, last: str) -> Python:
+    """Return $PYTHON37, or else a Python that was found, or else one that was fetched.
+
+    last: the interpreter used last time, asked before others.
+    Raises Stop with exit code 2 if there is none.
+    """
+    versions, named = PYTHONS[runtime], os.environ.get("PYTHON37")
+    if runtime == "tf1" and named:
+        python, flaw = inspect([os.path.expanduser(named)], versions)
+        if not python:
+            raise Stop(2, f"PYTHON37={named} {flaw}: name a CPython 3.7 for x86-64, or unset it.")
+        return python
+    python, tried = search(versions, avoid, [last, sys.executable])
+    if python:
+        return python
+    if runtime == "tf2":
+        hint = "install one (such as: pyenv install 3.12) and repeat the command"
+        raise Stop(2, f"TensorFlow 2.x needs Python 3.10 to 3.13: {hint}. Tried: {tried}.")
+    if platform.machine().lower() not in X86_64:
+        hint = "RUNTIME=tf2 runs the same project on TensorFlow 2.x"
+        raise Stop(2, f"TensorFlow 1.15 has no build for {platform.machine()}: {hint}.")
+    try:
+        fetch_python37()
+        python, problem = search(versions, avoid, [])
+    except Stop as stop:
+        problem = stop.args[1]
+    if not python:
+        raise Stop(2, NO_PYTHON37.format(tried=tried, problem=problem))
+    return python

@@ -18,6 +18,13 @@ def test_groups_and_values_are_chosen_on_the_command_line():
     assert config.data.seed == config.trainer.seed == 7
 
 
+def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
+    hook = "{_target_: tensorflow.compat.v1.train.StopAtStepHook, last_step: 3}"
+    config = load_config([f"trainer.hooks=[{hook}]"])
+    (made,) = instantiate(config.trainer).hooks
+    assert type(made).__name__ == "StopAtStepHook"
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -47,12 +54,12 @@ def test_a_mistake_is_one_line_with_what_was_expected(argument, message):
 
 def test_a_mistake_ends_the_command_with_2_before_tensorflow_is_imported():
     code = (
-        "import runpy, sys; sys.argv[1:] = ['trainer.last_step=abc']\n"
-        "try: runpy.run_module('{{ cookiecutter.project_slug }}.train', run_name='__main__')\n"
+        "import runpy, sys; package, sys.argv[1:] = sys.argv[1], ['trainer.last_step=abc']\n"
+        "try: runpy.run_module(package + '.train', run_name='__main__')\n"
         "except SystemExit as stop: print(stop.code, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, "{{ cookiecutter.project_slug }}"],
         capture_output=True,
         text=True,
     )

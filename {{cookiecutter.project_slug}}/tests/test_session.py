@@ -4,7 +4,10 @@ import glob
 import json
 import logging
 import os
+import platform
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.train.hooks import LogHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
 from {{ cookiecutter.project_slug }}.train.session import session_config
 
@@ -150,6 +154,41 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
     assert all(np.isfinite(values).all() for values in variables(tmp_path / "run").values())
 
 
+@pytest.mark.parametrize("stop", [7, 25])
+def test_steps_inside_the_graph_give_the_weights_of_a_plain_loop_and_are_seen_in_time(
+    fit, tmp_path, variables, stop
+):
+    intervals = {"checkpoint_every_n_steps": 10, "log_every_n_steps": 15}
+    for name, steps in (("plain", 1), ("lean", 1000), ("capped", 4)):
+        fit(tmp_path / name, last_step=stop, max_inner_steps=steps, **intervals)
+        fit(tmp_path / name, last_step=40, max_inner_steps=steps, **intervals)
+    for name in ("lean", "capped"):
+        assert_equal(variables(tmp_path / "plain"), variables(tmp_path / name))
+        assert checkpoint_steps(tmp_path / name) == checkpoint_steps(tmp_path / "plain")
+        plain, other = (
+            [(line["step"], line["split"], line["loss"]) for line in read_metrics(str(path))]
+            for path in (tmp_path / "plain/metrics.jsonl", tmp_path / name / "metrics.jsonl")
+        )
+        assert plain == other
+
+
+def open_runs(fit, run_dir, monkeypatch, **arguments):
+    """The number of steps that ran in the open, with hooks."""
+    runs = []
+    after_run = LogHook.after_run
+    monkeypatch.setattr(LogHook, "after_run", lambda *a: (runs.append(1), after_run(*a))[1])
+    fit(run_dir, last_step=60, log_every_n_steps=20, checkpoint_every_n_steps=30, **arguments)
+    return len(runs)
+
+
+def test_only_steps_that_a_hook_wants_to_see_run_in_the_open(fit, tmp_path, monkeypatch):
+    assert open_runs(fit, tmp_path / "lean", monkeypatch) == 5  # 1, 20, 30, 40, 60
+
+
+def test_a_hook_that_does_not_say_which_steps_it_wants_sees_all(fit, tmp_path, monkeypatch):
+    assert open_runs(fit, tmp_path / "all", monkeypatch, hooks=[Recorder()]) == 60
+
+
 class Recorder(tf.train.SessionRunHook):
     """A user's own hook; does something in a step."""
 
@@ -181,6 +220,19 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(fit, tmp_path, v
     assert signal.getsignal(number) is handler
     fit(tmp_path / "run")
     fit(tmp_path / "straight")
+    assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
+
+
+def test_a_signal_ends_a_loop_inside_the_graph_within_a_step(fit, tmp_path, variables):
+    timer = threading.Timer(3.0, os.kill, [os.getpid(), signal.SIGTERM])
+    timer.start()
+    started = time.monotonic()
+    endless = {"last_step": 10**7, "max_inner_steps": 10**7, "log_every_n_steps": 0}
+    fit(tmp_path / "run", checkpoint_every_n_steps=0, **endless)
+    assert time.monotonic() - started < 60
+    (step,) = checkpoint_steps(tmp_path / "run")
+    fit(tmp_path / "run", last_step=step + 10)
+    fit(tmp_path / "straight", last_step=step + 10)
     assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
 
 
@@ -226,7 +278,7 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
 def test_a_run_directory_in_use_is_refused_and_the_lock_of_a_dead_process_is_not(fit, tmp_path):
     fit(tmp_path / "run", last_step=5)
     lock = tmp_path / "run" / "lock"
-    mine = {"host": os.uname().nodename, "process": os.getpid()}
+    mine = {"host": platform.node(), "process": os.getpid()}
     lock.write_text(json.dumps(mine))
     with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
         fit(tmp_path / "run", last_step=10)

@@ -71,14 +71,14 @@ def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
     if not limits:
         return pairs
     ((kind, limit),) = limits.items()
-    gradients, variables = zip(*pairs)
+    gradients = [gradient for gradient, _ in pairs]
     if kind == "value":
         gradients = [_clip_by_value(gradient, limit) for gradient in gradients]
     elif kind == "norm":
         gradients = [tf.clip_by_norm(gradient, limit) for gradient in gradients]
     else:
         gradients, _ = tf.clip_by_global_norm(gradients, limit)
-    return list(zip(gradients, variables))
+    return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs)]
 
 
 def _clip_by_value(gradient: Gradient, limit: float) -> Gradient:

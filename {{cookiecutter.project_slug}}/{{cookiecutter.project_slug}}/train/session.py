@@ -14,6 +14,7 @@ from ..model.model import Model
 from .evaluation import Evaluation
 from .hooks import CheckpointHook, EvaluateHook, LogHook, SignalHook, SummaryHook
 from .hooks.every import STEP_AFTER_UPDATE
+from .loop import LeanLoop
 from .metrics import drop_metrics_after, last_metrics
 from .run import Run, describe_start, new_directory
 
@@ -38,7 +39,10 @@ class SessionTrainer:
         evaluate_every_n_steps, evaluate_every_n_secs: evaluations; the last step has one.
         max_to_keep: newest checkpoints to keep; 0 keeps all.
         keep_checkpoint_every_n_hours: beside these, one for every so many hours is kept.
-        hooks: your own tf.train.SessionRunHook objects.
+        max_inner_steps: the most steps that run inside the graph between two that hooks see; 1
+            is a plain loop.
+        hooks: your own tf.train.SessionRunHook objects; with one that has no `next_step` (see
+            `EveryHook`) the loop is plain, since such a hook sees every step.
         gpus: "all", "none", or the numbers of those to use, such as "0,2".
         allow_growth: take a GPU's memory as it is needed, not all at once.
         intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
@@ -62,6 +66,7 @@ class SessionTrainer:
         evaluate_every_n_secs: float = 0.0,
         max_to_keep: int = 5,
         keep_checkpoint_every_n_hours: float = 10000.0,
+        max_inner_steps: int = 1000,
         hooks: Sequence[tf.train.SessionRunHook] = (),
         gpus: str | int = "all",
         allow_growth: bool = True,
@@ -79,6 +84,7 @@ class SessionTrainer:
         self.evaluate_every = (evaluate_every_n_steps, evaluate_every_n_secs)
         self.max_to_keep = max_to_keep
         self.keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
+        self.max_inner_steps = max_inner_steps
         self.hooks = list(hooks)
         self.session_config = session_config(
             str(gpus), allow_growth, intra_op_threads, inter_op_threads, soft_placement
@@ -111,9 +117,9 @@ class SessionTrainer:
         if run.steps_done() < last_step:
             with tf.Graph().as_default():
                 tf.set_random_seed(self.seed)
-                train_op, scaffold, hooks = self._build(model, dataset, run, last_step)
+                train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
                 with run.opened(describe_start(self.seed, dataset.files()), config):
-                    self._train(train_op, scaffold, hooks, run)
+                    self._train(train_op, loop, hooks, scaffold, run)
         else:
             logger.info("%s is finished: %d steps are done", run.directory, run.steps_done())
         return last_metrics(run.metrics, dataset.splits[-1])
@@ -125,15 +131,15 @@ class SessionTrainer:
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
-    ) -> tuple[tf.Operation, tf.train.Scaffold, list[tf.train.SessionRunHook]]:
+    ) -> tuple[tf.Operation, LeanLoop, list[tf.train.SessionRunHook], tf.train.Scaffold]:
         """One graph: the training step, its summaries, the evaluation, and what happens when."""
         global_step = tf.train.get_or_create_global_step()
         batches = dataset.batches(dataset.splits[0], True, start_step=global_step.read_value())
         iterator = tf.data.make_initializable_iterator(batches)
         # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
         tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
-        features, labels = iterator.get_next()
 
+        features, labels = iterator.get_next()
         train_op, loss, outputs = model.training_step(features, labels)
         with tf.control_dependencies([train_op]):
             tf.add_to_collection(STEP_AFTER_UPDATE, global_step.read_value())
@@ -144,31 +150,35 @@ class SessionTrainer:
             tf.summary.scalar(name, value)
         for variable in model.trainable_variables:
             tf.summary.histogram(f"weights/{variable.op.name}", variable)
-        summaries = tf.summary.merge_all()
+        summaries = tf.summary.merge_all()  # before the loop's step adds what cannot be fetched
 
-        evaluation = Evaluation(model, dataset, dataset.splits[-1])
         saver = tf.train.Saver(
             max_to_keep=self.max_to_keep or None,
             keep_checkpoint_every_n_hours=self.keep_checkpoint_every_n_hours,
             save_relative_paths=True,  # so that a run directory can be moved
         )
+        evaluation = Evaluation(model, dataset, dataset.splits[-1])
         ends = (1, last_step)
         hooks = [
-            tf.train.StopAtStepHook(last_step=last_step),
-            self._signals,
             *self.hooks,
             LogHook(shown, dataset.batch_size, run.metrics, *self.log_every, ends),
             SummaryHook(run.directory, summaries, *self.summary_every, ends),
             EvaluateHook(evaluation, run.evaluations, run.metrics, *self.evaluate_every, ends[1:]),
             CheckpointHook(run.checkpoint_prefix, saver, *self.checkpoint_every),
         ]
-        return train_op, tf.train.Scaffold(saver=saver, summary_op=summaries), hooks
+        loop = LeanLoop(
+            lambda: model.training_step(*iterator.get_next())[0], hooks, self.max_inner_steps
+        )
+        self._signals = SignalHook(loop.stop_op)
+        hooks = [tf.train.StopAtStepHook(last_step=last_step), self._signals, *hooks]
+        return train_op, loop, hooks, tf.train.Scaffold(saver=saver, summary_op=summaries)
 
     def _train(
         self,
         train_op: tf.Operation,
-        scaffold: tf.train.Scaffold,
+        loop: LeanLoop,
         hooks: list[tf.train.SessionRunHook],
+        scaffold: tf.train.Scaffold,
         run: Run,
     ) -> None:
         drop_metrics_after(run.metrics, run.steps_done())
@@ -187,6 +197,7 @@ class SessionTrainer:
         try:
             with session:
                 while not session.should_stop():
+                    session.run_step_fn(loop.advance)  # steps that no hook wants to see
                     session.run(train_op)
         except tf.errors.InvalidArgumentError as error:
             found = re.search(r"the (loss|gradient of \S+) is not finite", error.message)

@@ -39,6 +39,20 @@ class EveryHook(tf.train.SessionRunHook):
         """Called after `step` steps are done, with the values of the last of them."""
         raise NotImplementedError(f"{type(self).__name__}.act")
 
+    def next_step(self, secs_per_step: float) -> float:
+        """The next step that this hook wants to see; steps before it may run without hooks.
+
+        Args:
+            secs_per_step: how long a step takes at present.
+        """
+        wanted = [step for step in self.always if step > self.step]
+        if self.every_n_steps:
+            wanted.append((self.step // self.every_n_steps + 1) * self.every_n_steps)
+        if self.every_n_secs:
+            left = self.every_n_secs - (time.monotonic() - self._acted_at)
+            wanted.append(self.step + max(1, int(left / secs_per_step)))
+        return min(wanted, default=float("inf"))
+
     def begin(self) -> None:
         self._global_step = tf.train.get_or_create_global_step()
         # In another's session there may be none; then the step is read in a run of its own.

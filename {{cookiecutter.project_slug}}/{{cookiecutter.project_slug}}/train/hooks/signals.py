@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
+import socket
 import threading
 from typing import Any
 
@@ -11,21 +13,47 @@ import tensorflow.compat.v1 as tf
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class SignalHook(tf.train.SessionRunHook):
     """Asks the session to stop on SIGTERM and SIGINT; a second one ends the process at once.
+
+    Python calls its handlers only after `session.run` returns, which a loop in the graph may put
+    off for long. So a thread, which the signal wakes through a socket, runs `stop_op` meanwhile.
+
+    Args:
+        stop_op: ends a loop that runs in the graph.
 
     Attributes:
         received: number of the signal that stopped training, else None.
     """
 
-    received: int | None = None
+    def __init__(self, stop_op: tf.Operation | None = None) -> None:
+        self.received: int | None = None
+        self._stop_op = stop_op
+        self._restore = contextlib.ExitStack()
 
-    def begin(self) -> None:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._receive)
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python refuses to handle signals elsewhere
+        for number in SIGNALS:
+            before = signal.signal(number, self._receive)
+            self._restore.callback(signal.signal, number, before)
+        if self._stop_op is not None:
+            reader, writer = socket.socketpair()
+            writer.setblocking(False)
+            self._restore.callback(writer.close)  # which ends the thread
+            self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
+            threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
+
+    def _watch(self, reader: socket.socket, session: tf.Session) -> None:
+        with reader:
+            for number in iter(lambda: reader.recv(1), b""):
+                if number[0] in SIGNALS:
+                    # The session may be closing already: then nothing is left to stop.
+                    with contextlib.suppress(RuntimeError, tf.errors.OpError):
+                        session.run(self._stop_op)
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = number
@@ -34,8 +62,7 @@ class SignalHook(tf.train.SessionRunHook):
 
     def restore(self) -> None:
         """Puts back the handlers found at the start."""
-        while self._before:
-            signal.signal(*self._before.popitem())
+        self._restore.close()
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
