@@ -77,8 +77,12 @@ def make_venv(command: List[str], venv: str) -> None:
     # Not by venv, which would hide why it failed.
     ensurepip = ["-I", "-m", "ensurepip", "--upgrade", "--default-pip"]
     must([interpreter(venv), *ensurepip], f"{command[0]} -m ensurepip")
-    # Python 3.7.9 brings pip 20.1, which cannot read all of today's wheels.
-    pip_install(venv, ["--retries", "1", "pip>=20.3"])
+    outdated = (
+        "import pip, sys; sys.exit([int(n) for n in pip.__version__.split('.')[:2]] < [19, 3])"
+    )
+    if run([interpreter(venv), "-I", "-c", outdated])[0]:
+        # Before 19.3, which Python 3.6 and 3.7.0 to 3.7.5 bring, pip overlooks today's wheels.
+        pip_install(venv, ["--retries", "1", "pip==21.3.1"])
 
 
 def clear(venv: str) -> None:

@@ -57,7 +57,7 @@ def inspect(command: List[str], versions: List[str]) -> Tuple[Optional[Python], 
     try:
         kind, version, machine, complete = json.loads(text.splitlines()[-1])
     except (IndexError, TypeError, ValueError):
-        return None, f"does not run (exit code {code})"
+        return None, f"does not run ({text.splitlines()[0] if text else f'exit code {code}'})"
     minor = ".".join(version.split(".")[:2])
     machine_fits = machine in X86_64 or (minor != "3.7" and machine != "32 bits")
     if kind != "CPython" or minor not in versions or not machine_fits:

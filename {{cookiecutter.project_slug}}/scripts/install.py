@@ -120,7 +120,7 @@ def main() -> int:
     except Stop as stop:
         code, message = stop.args
     except OSError as error:
-        code, message = 1, f"{error.filename or venv}: {error.strerror}"
+        code, message = 1, f"cannot use {error.filename or venv}: {error.strerror}"
     except KeyboardInterrupt:
         code, message = 130, "interrupted; the same command starts over."
     if code == 1:
