@@ -72,8 +72,10 @@ class Dataset:
         Raises:
             DataError: a training split holds fewer records than one batch.
         """
+        # AutoGraph would rewrite Python's `if` and `for` on tensors; it takes a second to start.
+        convert = tf.autograph.experimental.do_not_convert(self.convert)
         if not training:
-            return self._kept(split).batch(self.batch_size).map(self.convert).prefetch(1)
+            return self._kept(split).batch(self.batch_size).map(convert).prefetch(1)
         count = self.count(split)
         if count < self.batch_size:
             raise DataError(
@@ -81,7 +83,7 @@ class Dataset:
                 f"{split} split holds only {count} records; make the batch smaller"
             )
         return shuffled_batches(
-            self._kept(split), count, self.batch_size, self.convert, self.seed, start_step
+            self._kept(split), count, self.batch_size, convert, self.seed, start_step
         )
 
     def count(self, split: str) -> int:
@@ -99,7 +101,8 @@ class Dataset:
         records = self.records(split)
         if type(self).keep is Dataset.keep:
             return records
-        return records.batch(1024).map(self._mask).unbatch()
+        mask = tf.autograph.experimental.do_not_convert(self._mask)
+        return records.batch(1024).map(mask).unbatch()
 
     def _mask(self, *record: Nest) -> Nest:
         mask = self.keep(*record)

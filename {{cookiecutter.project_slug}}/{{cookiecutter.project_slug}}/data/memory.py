@@ -33,6 +33,7 @@ def shuffled_batches(
     # by a constant 0 away.
     indices = batch_indices(count, batch_size, seed, start_step)
 
+    @tf.autograph.experimental.do_not_convert
     def from_memory(*everything: Any) -> tf.data.Dataset:
         def batch(chosen: tf.Tensor) -> Any:
             # One gather and one conversion for the batch, not one for each of its examples.
@@ -50,6 +51,7 @@ def batch_indices(count: int, batch_size: int, seed: int, start_step: Any) -> tf
     batches_per_epoch = count // batch_size
     start_step = tf.cast(start_step, tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([count], seed=key))
