@@ -15,7 +15,7 @@ test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 	$(VENV) -m pytest -n 2 --dist loadgroup
 
 test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
-	$(VENV) -m pytest -m "not tensorflow"
+	$(VENV) -m pytest -n 2 -m "not tensorflow"
 
 # The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
 # No cache, for it would lie among the sources of the emitted project.

@@ -26,8 +26,8 @@ RUN = Path("runs") / "demo"
 KEPT = {".venv", "datasets", "runs"}
 
 NOTICE = """\
-NOTICE: this demo uses TensorFlow 2.x, because no Python 3.7 for TensorFlow 1.15 can be had here.
-The message above from scripts/install.py says how to get one."""
+NOTICE: this demo uses TensorFlow 2.x, because no Python 3.7 for TensorFlow 1.15 could be had here.
+How to get one: cd demo/my_project && RUNTIME=tf1 make install"""
 
 
 def hash_sources() -> str:
@@ -62,24 +62,25 @@ def bake() -> None:
     print("baked demo/my_project", flush=True)
 
 
-def install(runtime: str) -> int:
+def install(*arguments: str) -> int:
     """Runs the project's own set-up and returns its exit code."""
-    command = [sys.executable, "scripts/install.py", "--runtime", runtime]
+    command = [sys.executable, "scripts/install.py", *arguments]
     return subprocess.run(command, cwd=PROJECT).returncode
 
 
 def main() -> int:
     bake()
     wanted = os.environ.get("RUNTIME")
-    runtime = wanted or "tf1"
-    code = install(runtime)
-    no_python37 = code == 2 and not wanted
-    if no_python37:
-        print(NOTICE, flush=True)
-        runtime = "tf2"
-        code = install(runtime)
+    code = install()
+    if code == 2 and not wanted:
+        print("No TensorFlow 1.15: going on with TensorFlow 2.x.", flush=True)
+        code = install("--runtime", "tf2")
     if code:
         return code
+    runtime = json.loads((PROJECT / ".venv" / ".complete").read_text("ascii"))["runtime"]
+    fell_back = runtime == "tf2" and wanted != "tf2"
+    if fell_back:
+        print(NOTICE, flush=True)
 
     python = Path(".venv") / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     command = [str(PROJECT / python), "-m", "my_project.train", "data=digits", f"run_dir={RUN}"]
@@ -89,7 +90,6 @@ def main() -> int:
 
     points = [json.loads(line) for line in (PROJECT / RUN / "metrics.jsonl").open()]
     accuracy = [point["accuracy"] for point in points if point["split"] == "test"][-1]
-    make = "make" if runtime == "tf1" else f"RUNTIME={runtime} make"
     print(f"""
 checkpoints  demo/my_project/{RUN.as_posix()}/checkpoints
 summaries    demo/my_project/{RUN.as_posix()}, for TensorBoard
@@ -97,9 +97,9 @@ accuracy     {accuracy:.2%} on held-out digits
 
 Try next:
   cd demo/my_project
-  {make} train ARGS="data=digits model.hidden=256"    # a wider network
-  {make} train    # real MNIST, 11 MB to download""")
-    if no_python37:
+  make train ARGS="data=digits model.hidden=256"    # a wider network
+  make train    # real MNIST, 11 MB to download""")
+    if fell_back:
         print(f"\n{NOTICE}")
     return 0
 

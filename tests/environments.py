@@ -25,7 +25,8 @@ def make_environment(runtime: str) -> Path:
     """
     install = SOURCE / "scripts" / "install.py"
     requirements = SOURCE / "requirements" / f"{runtime}.txt"
-    key = hashlib.sha256(install.read_bytes() + requirements.read_bytes()).hexdigest()[:12]
+    parts = [*sorted(install.parent.glob("*.py")), requirements]
+    key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     environment = CACHE / f"{runtime}-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, install, "--runtime", runtime, "--venv", environment]

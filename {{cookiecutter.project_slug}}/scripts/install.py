@@ -17,9 +17,11 @@ import sys
 import tempfile
 from typing import Any, Dict
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # PYTHONSAFEPATH leaves it out
-from environment import CONFIG, MARK, Stop, clear, interpreter, make_venv, must, pip_install, say
-from find_python import PYTHONS, Python, choose_python
+# The two modules beside this one: without litter, and also under PYTHONSAFEPATH.
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from environment import CONFIG, MARK, Stop, clear, interpreter, make_venv, must, pip_install, say  # noqa: E402
+from find_python import PYTHONS, Python, choose_python  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOWNLOAD_MB = {"tf1": 140, "tf2": 610}
@@ -98,6 +100,7 @@ def install(runtime: str, venv: str) -> str:
         say(f"Installing {what}{old}: {size}, a minute or so.")
         holds = build(python, venv, requirements)
     mark = {"digest": digest, "holds": holds, "named": named, "python": python.command[0]}
+    mark["runtime"] = runtime
     with open(os.path.join(venv, MARK), "w", encoding="ascii") as file:
         json.dump(mark, file)
     return holds
@@ -105,11 +108,13 @@ def install(runtime: str, venv: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's environment.")
-    parser.add_argument("--runtime", help="tf1 or tf2 (default: $RUNTIME, or tf1)")
+    parser.add_argument("--runtime", help="tf1 or tf2 (default: $RUNTIME, what is there, or tf1)")
     parser.add_argument("--venv", help="the environment's folder (default: .venv in the project)")
     arguments = parser.parse_args()
-    runtime = arguments.runtime or os.environ.get("RUNTIME") or "tf1"
     venv = os.path.abspath(os.path.expanduser(arguments.venv or os.path.join(ROOT, ".venv")))
+    # Who has chosen once is not asked to repeat it with every command.
+    chosen = arguments.runtime or os.environ.get("RUNTIME") or read_mark(venv).get("runtime")
+    runtime = chosen or "tf1"
     for name in ("PIP_PREFIX", "PIP_TARGET"):  # pip would install elsewhere
         os.environ.pop(name, None)
     os.environ["PIP_USER"] = "0"

@@ -1,0 +1,163 @@
+"""scripts/install.py of the emitted project, with stand-ins for Python 3.7 and TensorFlow."""
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bare_project import EMITTED, BareProject
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts")
+
+SCRIPTS = ["environment.py", "find_python.py", "install.py"]
+NO_CONNECTION = (
+    "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
+    "'<Connection at 0x7f>: Failed to establish a new connection: [Errno -3] No name')': /simple/"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> BareProject:
+    """A project on a machine with a Python 3.7 where uv keeps its own."""
+    project = BareProject(tmp_path)
+    project.python(".local/share/uv/python/cpython-3.7.9-linux-x86_64-gnu/bin/python3.7")
+    return project
+
+
+def test_a_second_run_returns_at_once(project: BareProject) -> None:
+    code, first = project.install()
+    assert code == 0, first
+    assert first.splitlines() == [
+        f"Installing the tf1 environment on Python 3.7.17 in {project.venv}: "
+        "about 140 MB to download, a minute or so.",
+        f"Ready: TensorFlow 1.15.5 on Python 3.7.17 in {project.venv}",
+    ]
+    start = time.monotonic()
+    code, second = project.install(PIP_PRINTS="ERROR: pip must not run")
+    assert time.monotonic() - start < 1
+    assert (code, second.splitlines()) == (0, first.splitlines()[1:])
+    assert sorted(path.name for path in (project.root / "scripts").iterdir()) == SCRIPTS
+
+
+def test_another_runtime_takes_the_place_of_the_first(project: BareProject) -> None:
+    """With the real venv and pip, in a path with spaces and foreign letters under LANG=C."""
+    assert project.install()[0] == 0
+    version = {"tensorflow/compat/v1.py": "__version__ = '2.21.0'"}
+    project.wheel("tensorflow", "2.21.0", {"tensorflow/__init__.py": "", **version})
+    settings = {"PIP_USER": "1", "PIP_TARGET": str(project.home / "elsewhere")}
+    code, output = project.install(RUNTIME="tf2", **settings)
+    assert code == 0, output
+    assert "in place of TensorFlow 1.15.5 on Python 3.7.17: about 610 MB" in output
+    assert "Ready: TensorFlow 2.21.0 on Python 3.1" in output
+    command = [project.venv / "bin/python", "-c", "import tensorflow; print(tensorflow.__file__)"]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    assert printed.startswith(str(project.venv))
+    code, output = project.install(PIP_PRINTS="ERROR: pip must not run")  # the choice stays
+    assert (code, "TensorFlow 2.21.0" in output) == (0, True), output
+    assert list(project.scratch.iterdir()) == []
+
+
+def test_a_path_that_python_3_7_misreads_under_lang_c_is_mended(project: BareProject) -> None:
+    assert project.install()[0] == 0
+    start_up = project.venv / "lib/python3.7/site-packages/utf8_paths.pth"
+    misread = r"import sys; sys.prefix = sys.exec_prefix = sys.executable = '/n\udcc3\udca4'; "
+    misread += f"sys.path = [sys.prefix]; exec({start_up.read_text()!r}); "
+    misread += "print(ascii([*sys.path, sys.prefix, sys.exec_prefix, sys.executable]))"
+    printed = subprocess.run([sys.executable, "-c", misread], check=True, stdout=subprocess.PIPE)
+    assert printed.stdout.decode().strip() == ascii(["/nä"] * 4)
+
+
+def test_changed_requirements_make_the_environment_anew(project: BareProject) -> None:
+    assert project.install()[0] == 0
+    (project.venv / "extra").touch()
+    project.require("tf1", "tensorflow==1.15.5", "tqdm==4.68.2")
+    assert project.install()[0] == 0
+    assert not (project.venv / "extra").exists()
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        (NO_CONNECTION, "no connection to the package index (Failed to establish a new connection"),
+        ("ERROR: [Errno 28] No space left on device\n\nnotice", "No space left on device. Mend"),
+    ],
+)
+def test_a_failing_pip_leaves_nothing_and_says_why_in_one_line(
+    project: BareProject, printed: str, said: str
+) -> None:
+    code, output = project.install(PIP_PRINTS=printed)
+    assert (code, len(output.splitlines())) == (1, 2), output
+    assert said in output
+    assert not project.venv.exists()
+
+
+def test_a_killed_run_is_repaired_by_the_next_which_waits_for_its_orphans(
+    project: BareProject,
+) -> None:
+    killed = project.start_until_pip(seconds="1")
+    killed.kill()
+    killed.wait()
+    (project.venv / "half-made").touch()
+    code, output = project.install()
+    assert (code, "waiting for its end" in output) == (0, True), output
+    assert not (project.venv / "half-made").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(project: BareProject, number: int, code: int) -> None:
+    process = project.start_until_pip(seconds="30")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in output) == (code, False), output
+    assert not project.venv.exists()
+    assert list(project.scratch.iterdir()) == []
+
+
+def test_a_folder_or_file_that_is_no_environment_is_left_alone(project: BareProject) -> None:
+    folder = project.root / "results"
+    folder.mkdir()
+    kept = folder / "kept"
+    kept.touch()
+    for place in (folder, kept):
+        code, output = project.install("--venv", str(place))
+        assert (code, len(output.splitlines())) == (2, 1), output
+        assert str(place) in output
+        assert kept.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(project: BareProject) -> None:
+    (project.root / "file").touch()
+    code, output = project.install("--venv", "file/venv")
+    assert code == 1
+    assert f"\ninstall.py: cannot use {project.root}/file/venv: Not a directory." in output
+
+
+def test_an_unknown_runtime_is_refused_in_one_line(project: BareProject) -> None:
+    code, output = project.install(RUNTIME="tf3")
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert "RUNTIME=tf3 is unknown: use tf1" in output
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_scripts_keep_to_the_grammar_of_python_3_6(name: str) -> None:
+    ast.parse((EMITTED / "scripts" / name).read_text(), feature_version=(3, 6))
+
+
+@pytest.mark.parametrize("name", ["tf1", "tf2"])
+def test_a_frozen_list_pins_every_package_and_names_no_host(name: str) -> None:
+    frozen = (EMITTED / "requirements" / f"{name}.txt").read_text()
+    asked = (EMITTED / "requirements" / f"{name}.in").read_text()
+    assert f"uv pip compile requirements/{name}.in" in frozen
+    assert "://" not in frozen
+    lines = [line for line in frozen.splitlines() if not line.startswith("#")]
+    pinned = [re.match(r"[a-z0-9-]+==\d[\w.]*( ; \S.*)?  +# via ", line) for line in lines]
+    assert None not in pinned
+    pins = re.findall(r"^[\w-]+==[\w.]+", asked, re.MULTILINE)
+    assert {pin.replace("_", "-") for pin in pins} <= {line.split(" ")[0] for line in lines}
+    assert len(pins) >= 6
