@@ -20,7 +20,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import tensorflow.compat.v1 as tf
 
-# Its Python warnings are about its own insides ("deprecated, use 2.0"), on either runtime.
+if not hasattr(tf.keras.layers.Layer, "updates"):  # Keras 3; models are written for Keras 2
+    raise ImportError("TensorFlow 2.x needs tf_keras too: RUNTIME=tf2 python scripts/install.py")
+
+# Its Python warnings are about its own insides ("deprecated, use 2.0"), on either runtime. Hooks
+# of TensorFlow that log, such as LoggingTensorHook, need tf.logging.INFO.
 tf.logging.set_verbosity(tf.logging.ERROR)
 
 RUNTIME = "tf2" if tf.__version__.startswith("2.") else "tf1"

@@ -23,8 +23,9 @@ class Dataset:
         seed: together with the epoch, the key of the training order.
     """
 
-    #: The names of the splits; the first is trained on, the last is evaluated at the end.
     splits: tuple[str, ...] = ("train", "test")
+    training_split = "train"
+    evaluation_split = "test"  # name a validation split here if you choose settings by it
 
     def __init__(self, batch_size: int = 128, seed: int = 1) -> None:
         if batch_size < 1:
@@ -76,20 +77,26 @@ class Dataset:
         convert = tf.autograph.experimental.do_not_convert(self.convert)
         if not training:
             return self._kept(split).batch(self.batch_size).map(convert).prefetch(1)
+        self.steps_per_epoch(split)
+        return shuffled_batches(
+            self._kept(split), self.count(split), self.batch_size, convert, self.seed, start_step
+        )
+
+    def steps_per_epoch(self, split: str) -> int:
+        """Full batches in a split; raises DataError if there is not one."""
         count = self.count(split)
         if count < self.batch_size:
             raise DataError(
                 f"{type(self).__name__}: data.batch_size is {self.batch_size}, but the "
                 f"{split} split holds only {count} records; make the batch smaller"
             )
-        return shuffled_batches(
-            self._kept(split), count, self.batch_size, convert, self.seed, start_step
-        )
+        return count // self.batch_size
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""
         if split not in self._counts:
-            with tf.Graph().as_default(), tf.Session() as session:
+            cpu = tf.ConfigProto(device_count={"GPU": 0})  # the GPU's settings are the trainer's
+            with tf.Graph().as_default(), tf.Session(config=cpu) as session:
                 records = self._kept(split).batch(4096)
                 sizes = records.map(lambda *record: tf.shape(tf.nest.flatten(record)[0])[0])
                 total = sizes.reduce(0, lambda total, size: total + size)

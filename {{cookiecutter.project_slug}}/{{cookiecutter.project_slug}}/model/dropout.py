@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ..errors import ConfigError
+
 
 def training_step() -> tf.Tensor:
     """The number of steps done, int64 []: a key for random numbers that a restart repeats."""
@@ -28,7 +30,7 @@ class Dropout(tf.keras.layers.Layer):
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"rate is the probability to drop, 0 <= rate < 1, found {rate}")
+            raise ConfigError(f"dropout: found {rate}, expected a probability to drop below 1")
         self.rate = rate
 
     def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ..errors import ConfigError
 from .dropout import Dropout
 from .model import Model
 
@@ -24,6 +25,10 @@ class MLP(Model):
         self, hidden: int = 256, classes: int = 10, dropout: float = 0.1, **others: Any
     ) -> None:
         super().__init__(**others)
+        if hidden < 1 or classes < 1:
+            raise ConfigError(
+                f"model: found hidden={hidden}, classes={classes}; expected 1 or more"
+            )
         self.hidden = hidden
         self.classes = classes
         self.dropout_rate = dropout

@@ -8,24 +8,15 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError
+from .graph_checks import (
+    refuse_early_writes,
+    refuse_standing_still,
+    refuse_stateful_random,
+    writes_since,
+)
 from .optimize import guarded_update
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
-
-# These keep a state that a checkpoint does not hold: with one of them in a training step, a
-# restarted run ends with other weights. `Dropout` and tf.random.stateless_* have none.
-STATEFUL_RANDOM = {
-    "Multinomial",
-    "ParameterizedTruncatedNormal",
-    "RandomGamma",
-    "RandomPoisson",
-    "RandomPoissonV2",
-    "RandomShuffle",
-    "RandomStandardNormal",
-    "RandomUniform",
-    "RandomUniformInt",
-    "TruncatedNormal",
-}
 
 
 class Model(tf.keras.layers.Layer):
@@ -65,7 +56,7 @@ class Model(tf.keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__}.loss is yours to write")
 
     def measure(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
-        """Name -> float32 [batch], one value for each example; evaluation reports the means."""
+        """Name -> numbers [batch], one for each example; evaluation reports their means."""
         del outputs, labels
         return {}
 
@@ -73,32 +64,31 @@ class Model(tf.keras.layers.Layer):
         """Name -> [batch, ...]: what a user of the trained model wants to see."""
         return {"outputs": outputs}
 
-    def optimize(self, loss: tf.Tensor, updates: Sequence[tf.Operation] = ()) -> tf.Operation:
+    def optimize(
+        self,
+        loss: tf.Tensor,
+        updates: Sequence[tf.Operation] = (),
+        writes: Sequence[tf.Operation] = (),
+    ) -> tf.Operation:
         """One update of all trainable variables and of the global step.
 
         Args:
             loss: float32 [].
-            updates: other writes of this step (BatchNorm's statistics, say).
+            updates, writes: what else belongs to this step, and by which operations it writes
+                variables: BatchNorm's statistics, say. See `guarded_update`.
 
         Raises:
             ModelError: a trainable variable does not influence the loss.
         """
-        variables = self.trainable_variables
-        pairs = self.optimizer.compute_gradients(loss, variables)
+        pairs = self.optimizer.compute_gradients(loss, self.trainable_variables)
         without = [variable.op.name for gradient, variable in pairs if gradient is None]
         if without:
             raise ModelError(
                 f"{self.name}: the loss does not depend on {', '.join(without)}; use these "
                 "variables in call, or create them with trainable=False"
             )
-        return guarded_update(
-            self.optimizer,
-            pairs,
-            loss,
-            clip=self.clip,
-            updates=updates,
-            global_step=tf.train.get_or_create_global_step(),
-        )
+        step = tf.train.get_or_create_global_step()
+        return guarded_update(self.optimizer, pairs, loss, self.clip, updates, writes, step)
 
     def training_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, tf.Tensor, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
@@ -109,24 +99,43 @@ class Model(tf.keras.layers.Layer):
         Raises:
             ModelError: the contract is broken; the message names the variable or operation.
         """
-        updates_before, losses_before = list(self.updates), list(self.losses)
-        outputs = self(features, training=True)
-        # Keras gathers the updates and losses of all calls; only this call's belong to this step.
-        updates = _added(self.updates, updates_before)
+        operations = len(tf.get_default_graph().get_operations())
+        updates_before = list(self.updates)
+        outputs, loss = self.outputs_and_loss(features, labels, training=True)
+        writes = writes_since(operations)
+        refuse_early_writes(writes, loss)
+        self._refuse_untracked_variables()
+        train_op = self.optimize(loss, _added(self.updates, updates_before), writes)
+        refuse_stateful_random([train_op, loss.op])
+        refuse_standing_still(train_op, tf.train.get_or_create_global_step())
+        return train_op, loss, outputs
+
+    def outputs_and_loss(
+        self, features: Nest, labels: Nest, training: bool
+    ) -> tuple[Nest, tf.Tensor]:
+        """The outputs, and the loss with the regularisation losses of this call: float32 []."""
+        before = list(self.losses)
+        outputs = self(features, training=training)
         loss = self.loss(outputs, labels)
         if loss.shape.rank != 0:
             raise ModelError(
                 f"{self.name}.loss returned the shape {loss.shape}, expected a single number; "
                 "take tf.reduce_mean of it"
             )
-        loss = tf.add_n([loss, *_added(self.losses, losses_before)])
-        self._refuse_untracked_variables()
-        train_op = self.optimize(loss, updates)
-        _refuse_stateful_random([train_op, loss.op])
-        return train_op, loss, outputs
+        return outputs, tf.add_n([loss, *_added(self.losses, before)])
+
+    def means(self, loss: tf.Tensor, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
+        """Name -> mean over the batch, float32 []: of the loss and of each measure."""
+        measured = self.measure(outputs, labels)
+        if "loss" in measured:
+            raise ModelError(f"{self.name}.measure: the name loss is taken; choose another")
+        return {
+            name: tf.reduce_mean(tf.cast(value, tf.float32))
+            for name, value in {"loss": loss, **measured}.items()
+        }
 
     def _refuse_untracked_variables(self) -> None:
-        tracked = {variable.op.name for variable in self.trainable_variables}
+        tracked = {variable.op.name for variable in self.variables}
         lost = [v.op.name for v in tf.trainable_variables() if v.op.name not in tracked]
         if lost:
             raise ModelError(
@@ -136,21 +145,6 @@ class Model(tf.keras.layers.Layer):
 
 
 def _added(now: Sequence[Any], before: Sequence[Any]) -> list[Any]:
-    """What is in `now` but not in `before`, by identity: comparing tensors builds operations."""
+    """What is in `now` but not in `before`, by identity: Keras gathers those of all calls."""
     known = {id(item) for item in before}
     return [item for item in now if id(item) not in known]
-
-
-def _refuse_stateful_random(targets: Sequence[tf.Operation]) -> None:
-    """Raises ModelError if a target depends on a random operation with a hidden state."""
-    seen, queue = set(targets), list(targets)
-    while queue:
-        operation = queue.pop()
-        if operation.type in STATEFUL_RANDOM:
-            raise ModelError(
-                f"{operation.name} ({operation.type}) draws other numbers after a restart: use "
-                "the Dropout of this package, or tf.random.stateless_* keyed by training_step()"
-            )
-        inputs = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-        queue.extend(set(inputs) - seen)
-        seen.update(inputs)

@@ -18,6 +18,7 @@ def guarded_update(
     loss: tf.Tensor,
     clip: dict[str, float],
     updates: Sequence[tf.Operation],
+    writes: Sequence[tf.Operation],
     global_step: tf.Variable,
 ) -> tf.Operation:
     """Applies gradients behind a barrier: no variable is written unless all numbers are finite.
@@ -29,8 +30,9 @@ def guarded_update(
         optimizer: applies the gradients.
         pairs: (gradient, variable), none of them None.
         loss: float32 [].
-        clip: see `clip_gradients`; done once the gradients are known to be finite.
-        updates: other writes of this step; they wait for the barrier, too.
+        clip: see `clip_gradients`.
+        updates: what else belongs to this step, such as BatchNorm's statistics.
+        writes: the operations by which the updates write variables; they wait for the barrier.
         global_step: int64 [], raised by one.
 
     Returns:
@@ -38,21 +40,19 @@ def guarded_update(
         the name of the loss or gradient and "Tensor had NaN" or "Tensor had Inf", before
         anything is written.
     """
+    clipped = clip_gradients(pairs, clip)
     checks = [tf.debugging.check_numerics(loss, "the loss is not finite").op]
-    for gradient, variable in pairs:
+    # Both: clipping by value hides a NaN, and a norm that overflows makes one.
+    for gradient, variable in pairs if clipped is pairs else pairs + clipped:
         values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
         message = f"the gradient of {variable.op.name} is not finite"
         checks.append(tf.debugging.check_numerics(values, message).op)
     barrier = tf.group(*checks)
-    for update in updates:
+    for operation in [*updates, *writes]:
         # Layers build their updates while they are called, before the barrier can exist.
-        update._add_control_inputs([barrier])
-    with tf.control_dependencies([barrier]):
-        pairs = [
-            (_identity(gradient), variable) for gradient, variable in clip_gradients(pairs, clip)
-        ]
-        with tf.control_dependencies(updates):
-            return optimizer.apply_gradients(pairs, global_step=global_step)
+        operation._add_control_inputs([barrier])
+    with tf.control_dependencies([barrier, *updates]):
+        return optimizer.apply_gradients(clipped, global_step=global_step)
 
 
 def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
@@ -86,11 +86,3 @@ def _clip_by_value(gradient: Gradient, limit: float) -> Gradient:
         values = tf.clip_by_value(gradient.values, -limit, limit)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     return tf.clip_by_value(gradient, -limit, limit)
-
-
-def _identity(gradient: Gradient) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(
-            tf.identity(gradient.values), gradient.indices, gradient.dense_shape
-        )
-    return tf.identity(gradient)

@@ -11,6 +11,7 @@ The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 ba
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +32,7 @@ def train(config: DictConfig) -> int:
     if trainer.stopped_by:
         return 128 + trainer.stopped_by
     for name, value in results.items():
-        print(f"{dataset.splits[-1]} {name}: {value:.4f}")
+        print(f"{dataset.evaluation_split} {name}: {value:.4f}")
     return 0
 
 
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__.strip())
         return 0
+    # Until training handles them; so a new run directory is removed again.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         return train(load_config(arguments))

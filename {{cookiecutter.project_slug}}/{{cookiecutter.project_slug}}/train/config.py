@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import glob
+import math
 import os
+import pathlib
+import re
+import traceback
 from typing import Any, Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ..errors import ConfigError, UserError
+from ..errors import ConfigError
 
 CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
 
 # What a run that is continued may not change: the weights would belong to neither setting.
-FIXED = ("seed", "data", "model")
+FIXED = ("seed", "data", "model", "trainer.seed")
+FREE = ("data.directory",)  # but for where the same data lie
 
 
 def load_config(arguments: Sequence[str]) -> DictConfig:
@@ -31,63 +36,81 @@ def load_config(arguments: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: one line that names the argument, what was expected and the nearest key.
     """
-    overrides = [_parse(argument) for argument in arguments]
-    choices = [override for override in overrides if override.key_or_group in _groups()]
-    changes = {
-        override.key_or_group: override.value() for override in overrides if override not in choices
-    }
-    for choice in choices:
-        _check_choice(choice.key_or_group, choice.value())
-    config = _compose([choice.input_line for choice in choices])
-    saved = os.path.join(str(changes.get("run_dir")), "config.yaml")
-    if not os.path.exists(saved):
+    settings = dict(_split(argument) for argument in arguments)
+    choices = {key: value for key, value in settings.items() if key in _groups()}
+    changes = {key: value for key, value in settings.items() if key not in choices}
+    for group, name in choices.items():
+        _check_choice(group, name)
+    try:
+        config = _compose([f"{group}={name}" for group, name in choices.items()])
         _change(config, changes)
-        return config
-
-    before = _load(saved)
-    continued = before.copy()
-    for choice in choices:
-        resolved = OmegaConf.to_container(config[choice.key_or_group], resolve=True)
-        continued[choice.key_or_group] = OmegaConf.create(resolved)
-    _change(continued, changes)
-    continued.trainer.run_dir = continued.run_dir
-    _refuse_differences(before, continued, saved)
-    return continued
+        run_dir = OmegaConf.select(config, "trainer.run_dir")
+        saved = os.path.join(run_dir or "", "config.yaml")
+        # A run without a checkpoint has no weights yet that belong to its settings.
+        if not run_dir or not glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index"):
+            return config
+        if not os.path.exists(saved):
+            raise ConfigError(f"{run_dir}: was started without settings; continue it from Python")
+        before = OmegaConf.load(saved)
+        continued = before.copy()
+        for group in choices:
+            continued[group] = OmegaConf.to_container(config[group], resolve=True)
+        _change(continued, changes)
+        continued.run_dir = continued.trainer.run_dir = run_dir
+        _refuse_differences(before, continued, saved)
+        return continued
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+        raise ConfigError(f"the settings cannot be read: {_first_line(error)}") from None
 
 
 def instantiate(config: DictConfig) -> Any:
-    """The object that a group's `_target_` and arguments describe; raises ConfigError."""
+    """The object that a group's `_target_` and arguments describe.
+
+    Raises:
+        ConfigError: there is no such class, or it has no such argument. What the class itself
+            raises keeps its type and stack trace.
+    """
     try:
         return hydra_instantiate(config, _convert_="all")
     except HydraException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, (TypeError, ValueError, ImportError, AttributeError)):
-            raise ConfigError(f"{config._target_}: {_first_line(cause)}") from error
-        raise
-
-
-def _parse(argument: str) -> Override:
-    try:
-        (override,) = OverridesParser.create().parse_overrides([argument])
-    except HydraException as error:
-        raise ConfigError(
-            f'"{argument}" is no setting; expected key=value, such as trainer.last_step=50 '
-            f"({_first_line(error)})"
-        ) from None
-    if override.type != OverrideType.CHANGE or override.is_sweep_override():
-        raise ConfigError(
-            f'"{argument}": expected one key=value with a key that is in conf/; '
-            "write a new key into its YAML file first"
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
+        unexpected = "__init__() got an unexpected keyword argument"
+        mistaken = "__init__() missing" in str(cause) or any(
+            f"{unexpected} '{key}'" in str(cause) for key in config
         )
-    return override
+        if mistaken or all("importlib" in f or f"{os.sep}hydra{os.sep}" in f for f in files):
+            raise ConfigError(f"{config._target_}: {_first_line(cause)}") from None
+        raise cause from None
+
+
+def _split(argument: str) -> tuple[str, str]:
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"[\w.]+", key):
+        raise ConfigError(
+            f'"{argument}" is no setting; expected key=value with a key that is in conf/, such as '
+            "trainer.last_step=50"
+        )
+    return key, value
+
+
+def _value(key: str, text: str) -> Any:
+    """A number, a truth value, a list or a dict, as Hydra reads them."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
+        if not override.is_sweep_override():
+            return override.value()
+    except HydraException:
+        pass
+    return text
 
 
 def _groups() -> dict[str, list[str]]:
     """Group -> names of its files: {"data": ["digits", "mnist"], ...}."""
     return {
-        group: sorted(name[:-5] for name in os.listdir(os.path.join(CONF, group)))
+        group: sorted(path.stem for path in pathlib.Path(CONF, group).glob("*.yaml"))
         for group in sorted(os.listdir(CONF))
         if os.path.isdir(os.path.join(CONF, group))
     }
@@ -103,48 +126,43 @@ def _check_choice(group: str, name: Any) -> None:
 
 
 def _compose(choices: list[str]) -> DictConfig:
-    try:
-        with initialize_config_dir(config_dir=CONF, version_base="1.3"):
-            config = compose("train", choices)
-        OmegaConf.resolve(config.copy())  # a reference to a missing key shows here
-        return config
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"conf/: {_first_line(error)}") from None
+    with initialize_config_dir(config_dir=CONF, version_base="1.3"):
+        config = compose("train", choices)
+    OmegaConf.resolve(config.copy())  # a reference to a missing key shows here
+    return config
 
 
-def _load(path: str) -> DictConfig:
-    try:
-        return OmegaConf.load(path)
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise ConfigError(f"{path}: cannot be read: {_first_line(error)}") from None
-
-
-def _change(config: DictConfig, changes: dict[str, Any]) -> None:
+def _change(config: DictConfig, changes: dict[str, str]) -> None:
     keys = _keys(config)
-    for key, value in changes.items():
+    for key, text in changes.items():
         if key not in keys:
-            nearest = _nearest(key, [*keys, *_groups()])
-            raise ConfigError(f"{key}: there is no such setting{nearest}")
+            raise ConfigError(
+                f"{key}: there is no such setting{_nearest(key, [*keys, *_groups()])}"
+            )
         default = OmegaConf.select(config, key)
+        # Text stays as it was typed: 2020_01 is no number, and an é needs no quotes.
+        value = text if isinstance(default, str) else _value(key, text)
         _check_type(key, default, value)
-        OmegaConf.update(config, key, str(value) if isinstance(default, str) else value)
+        OmegaConf.update(config, key, value)
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
     """The value must be of the type of the default; a default of null accepts everything."""
-    kinds = {
-        bool: ((bool,), "true or false"),
-        int: ((int,), "a whole number"),
-        float: ((int, float), "a number"),
-        str: ((str, int, float), "a text"),
-    }
-    accepted, expected = kinds.get(type(default), ((type(value),), ""))
-    if OmegaConf.is_dict(default):
-        accepted, expected = (dict,), f"one of {', '.join(f'{key}.{k}' for k in default)}"
-    if OmegaConf.is_list(default):
-        accepted, expected = (list,), "a list as [a,b]"
-    is_bool_for_number = isinstance(value, bool) and bool not in accepted
-    if not isinstance(value, accepted) or (is_bool_for_number and expected):
+    if isinstance(default, bool):
+        fits, expected = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        fits, expected = isinstance(value, int), "a whole number"
+    elif isinstance(default, float):
+        fits = isinstance(value, (int, float)) and math.isfinite(value)
+        expected = "a number"
+    elif OmegaConf.is_list(default):
+        fits, expected = isinstance(value, list), "a list as [a,b]"
+    elif OmegaConf.is_dict(default):
+        fits = isinstance(value, dict)
+        expected = f"one of {', '.join(f'{key}.{inner}' for inner in default)}"
+    else:
+        return
+    if not fits or (isinstance(value, bool) and not isinstance(default, bool)):
         raise ConfigError(f"{key}={value}: expected {expected}, such as {default}")
 
 
@@ -166,11 +184,12 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _refuse_differences(before: DictConfig, now: DictConfig, saved: str) -> None:
-    keys = [key for key in {**dict.fromkeys(_keys(before)), **dict.fromkeys(_keys(now))}]
+    keys = dict.fromkeys([*_keys(before), *_keys(now)])
+    fixed = [key for key in keys if f"{key}.".startswith(tuple(f"{name}." for name in FIXED))]
     different = [
         f"{key} was {OmegaConf.select(before, key)}, is {OmegaConf.select(now, key)}"
-        for key in keys
-        if key.split(".")[0] in FIXED
+        for key in fixed
+        if key not in FREE
         and not OmegaConf.is_dict(OmegaConf.select(now, key))
         and OmegaConf.select(before, key) != OmegaConf.select(now, key)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
+from ..errors import DataError
 from ..model.model import Model
 
 
@@ -18,19 +19,19 @@ class Evaluation:
     """
 
     def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
+        if dataset.count(split) < 1:
+            raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
         self.split = split
         with tf.name_scope(f"evaluate_{split}"):
             self._iterator = tf.data.make_initializable_iterator(dataset.batches(split))
             features, labels = self._iterator.get_next()
-            outputs = model(features, training=False)
-            size = tf.shape(tf.nest.flatten(features)[0])[0]
-            values = {"loss": model.loss(outputs, labels), **model.measure(outputs, labels)}
+            outputs, loss = model.outputs_and_loss(features, labels, training=False)
+            self._size = tf.shape(tf.nest.flatten(features)[0])[0]
             # A mean of a short last batch weighs less than that of a full one.
             self._sums = {
-                name: tf.reduce_mean(value) * tf.cast(size, tf.float32)
-                for name, value in values.items()
+                name: mean * tf.cast(self._size, tf.float32)
+                for name, mean in model.means(loss, outputs, labels).items()
             }
-            self._size = size
 
     def run(self, session: tf.Session) -> dict[str, float]:
         """The mean of the loss and of each measure, over all examples."""

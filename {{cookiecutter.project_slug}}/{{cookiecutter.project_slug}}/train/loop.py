@@ -33,7 +33,12 @@ class LeanLoop:
         self._measured_from: tuple[int, float] | None = None
         self._global_step = tf.train.get_or_create_global_step()
         self._stop = tf.get_variable(
-            "stop", [], tf.bool, tf.zeros_initializer(), None, False, [tf.GraphKeys.LOCAL_VARIABLES]
+            "stop",
+            shape=[],
+            dtype=tf.bool,
+            initializer=tf.zeros_initializer(),
+            trainable=False,
+            collections=[tf.GraphKeys.LOCAL_VARIABLES],
         )
         #: Ends a running loop after the step at work; run it from another thread.
         self.stop_op = self._stop.assign(True).op
@@ -59,7 +64,8 @@ class LeanLoop:
         """Does the steps before the next one to be seen; for `MonitoredSession.run_step_fn`."""
         if self._max_steps == 1:
             return
-        session, step, now = step_context.session, self._hooks[0].step, time.perf_counter()
+        session, now = step_context.session, time.perf_counter()
+        step = int(session.run(self._global_step))
         if self._measured_from:
             step_before, time_before = self._measured_from
             self._secs_per_step = (now - time_before) / max(step - step_before, 1)
@@ -69,9 +75,9 @@ class LeanLoop:
         if unseen < 1:
             return
         try:
-            step += session.run(self._loop, {self._limit: unseen})
-        except tf.errors.InvalidArgumentError:
-            step = session.run(self._global_step)  # the last good one
+            step += int(session.run(self._loop, {self._limit: unseen}))
+        except tf.errors.OpError:
+            step = int(session.run(self._global_step))  # the last good one
             raise
         finally:
             for hook in self._hooks:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
 
 def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -> None:
-    """Appends one line."""
+    """Appends one line; a number that is not finite becomes null, since JSON has none."""
+    values = {name: value if math.isfinite(value) else None for name, value in values.items()}
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
 
@@ -24,13 +26,18 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
 def last_metrics(path: str, split: str) -> dict[str, float]:
     """The newest numbers of a split; empty if there are none."""
     lines = [line for line in read_metrics(path) if line.pop("split") == split]
-    return {name: value for name, value in (lines or [{}])[-1].items() if name != "step"}
+    newest = (lines or [{}])[-1]
+    return {
+        name: math.nan if value is None else value
+        for name, value in newest.items()
+        if name != "step"
+    }
 
 
 def drop_metrics_after(path: str, step: int) -> None:
     """Forgets what a killed run logged after its last checkpoint: it is about to come again."""
-    lines = read_metrics(path)
-    if lines:
+    if os.path.exists(path):
+        lines = read_metrics(path)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines if line["step"] <= step)
         os.replace(path + ".new", path)

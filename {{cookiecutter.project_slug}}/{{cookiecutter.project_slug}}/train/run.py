@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from ..compat import RUNTIME
 from ..errors import RunError
+from .lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -38,40 +40,26 @@ class Run:
         self.config = os.path.join(directory, "config.yaml")
         self.record = os.path.join(directory, "record.json")
 
-    def latest_checkpoint(self) -> str | None:
-        """The path of the newest checkpoint, None before the first."""
-        return tf.train.latest_checkpoint(self.checkpoints)
-
-    def steps_done(self) -> int:
-        """The global step of the newest checkpoint, 0 before the first."""
-        checkpoint = self.latest_checkpoint()
-        if checkpoint is None:
-            return 0
-        return int(tf.train.load_checkpoint(checkpoint).get_tensor(tf.GraphKeys.GLOBAL_STEP))
-
     def refuse_if_foreign(self) -> None:
         """Raises RunError if the directory holds something, but not a run."""
-        holds_files = os.path.isdir(self.directory) and os.listdir(self.directory)
-        if holds_files and not os.path.exists(self.record):
+        found = set(os.listdir(self.directory)) if os.path.isdir(self.directory) else set()
+        if found - {"lock", "train.log", "checkpoints"} and not os.path.exists(self.record):
             raise RunError(
                 f"{self.directory}: holds files, but no record.json, so it is no run of this "
                 "project; set run_dir to a new directory or to one that train made"
             )
 
     @contextlib.contextmanager
-    def opened(self, record: dict[str, Any], config: str) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """Makes or resumes the directory, alone in it, and logs into its `train.log`.
 
-        If nothing was trained because of an error, a directory made here is removed again.
-
-        Args:
-            record: facts about this start, appended to those of earlier ones in `record.json`.
-            config: text of `config.yaml`.
+        If an error comes before the first step, a directory made here is removed again.
 
         Raises:
             RunError: another process trains in the directory, or it cannot be written.
         """
-        new = not os.path.exists(self.directory)
+        self.refuse_if_foreign()
+        new = not os.path.isdir(self.directory) or not os.listdir(self.directory)
         try:
             os.makedirs(self.checkpoints, exist_ok=True)
         except OSError as error:
@@ -80,37 +68,11 @@ class Run:
                 "set run_dir to a directory you may write to"
             ) from None
         try:
-            with self._locked(), self._logged():
-                self._write(record, config)
+            with locked(self.directory), self._logged():
                 yield
         finally:
             if new and not os.path.exists(self.metrics):
-                shutil.rmtree(self.directory)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Holds `lock`, made by O_EXCL because that also works on NFS and on Windows."""
-        path = os.path.join(self.directory, "lock")
-        mine = {"host": platform.node(), "process": os.getpid()}
-        for attempt in range(2):
-            try:
-                with open(path, "x", encoding="utf-8") as file:
-                    json.dump(mine, file)
-                break
-            except FileExistsError:
-                holder = _read_json(path)
-                if attempt or not _is_dead(holder):
-                    raise RunError(
-                        f"{self.directory}: in use by process {holder.get('process')} on "
-                        f"{holder.get('host')}; if that is over, remove {path}"
-                    ) from None
-                os.remove(path)
-            except OSError as error:
-                raise RunError(f"{path}: cannot be written ({error.strerror})") from None
-        try:
-            yield
-        finally:
-            os.remove(path)
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.contextmanager
     def _logged(self) -> Iterator[None]:
@@ -118,26 +80,52 @@ class Run:
         file = logging.FileHandler(os.path.join(self.directory, "train.log"), encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         package.addHandler(file)
+        if package.level == logging.NOTSET:
+            package.setLevel(logging.INFO)
         try:
             yield
         finally:
             package.removeHandler(file)
             file.close()
 
-    def _write(self, record: dict[str, Any], config: str) -> None:
+    def write_start(self, record: dict[str, Any], config: str) -> None:
+        """Appends facts about this start to `record.json`, and writes `config.yaml`."""
         starts = _read_json(self.record).get("starts", [])
         _replace(self.record, json.dumps({"starts": [*starts, record]}, indent=2) + "\n")
         if config:
             _replace(self.config, config)
 
 
+@contextlib.contextmanager
+def disk_errors(directory: str) -> Iterator[None]:
+    """Turns what a full disk or lost rights cause in the run directory into one line."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        text = str(error)
+        cause = re.search("No space left on device|Permission denied|Read-only file system", text)
+        if cause is None and "Disk quota exceeded" not in text:
+            raise
+        raise RunError(
+            f"{directory}: cannot be written ({cause.group() if cause else 'disk quota'}); the "
+            "checkpoints in it are whole; make room, then give the same command again"
+        ) from None
+
+
 def new_directory(name: str) -> str:
-    """`runs/<time>_<name>`, with a number behind it if that is taken."""
-    path = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
-    taken = 1
-    while os.path.exists(path if taken == 1 else f"{path}_{taken}"):
-        taken += 1
-    return path if taken == 1 else f"{path}_{taken}"
+    """Makes `runs/<time>_<name>`, with a number behind it if that is taken."""
+    stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
+    path, number = stem, 1
+    while True:
+        try:
+            os.makedirs("runs", exist_ok=True)
+            os.mkdir(path)  # fails if another run has just made it
+            return path
+        except FileExistsError:
+            number += 1
+            path = f"{stem}_{number}"
+        except OSError as error:
+            raise RunError(f"{path}: cannot be made ({error.strerror}); set run_dir") from None
 
 
 def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
@@ -155,9 +143,11 @@ def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
+    here = os.path.dirname(os.path.abspath(__file__))
+
     def git(*arguments: str) -> str:
         return subprocess.check_output(
-            ["git", *arguments], stderr=subprocess.DEVNULL, universal_newlines=True
+            ["git", *arguments], cwd=here, stderr=subprocess.DEVNULL, text=True
         ).strip()
 
     try:
@@ -175,19 +165,6 @@ def _sha256(path: str) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether the process of a lock is known to be gone; only this host's can be asked."""
-    if holder.get("host") != platform.node() or os.name == "nt":  # there, os.kill would kill
-        return False
-    try:
-        os.kill(holder["process"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _read_json(path: str) -> dict[str, Any]:

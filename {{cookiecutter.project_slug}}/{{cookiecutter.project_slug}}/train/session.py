@@ -9,14 +9,16 @@ from typing import Sequence
 import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, ModelError, RunError
 from ..model.model import Model
+from .checkpoints import continue_from, newest_checkpoint
+from .devices import session_config
 from .evaluation import Evaluation
 from .hooks import CheckpointHook, EvaluateHook, LogHook, SignalHook, SummaryHook
-from .hooks.every import STEP_AFTER_UPDATE
+from .hooks.every import STEP_AFTER_UPDATE, EveryHook
 from .loop import LeanLoop
 from .metrics import drop_metrics_after, last_metrics
-from .run import Run, describe_start, new_directory
+from .run import Run, describe_start, disk_errors, new_directory
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,15 @@ class SessionTrainer:
         inter_op_threads: int = 0,
         soft_placement: bool = True,
     ) -> None:
+        numbers = {name: value for name, value in locals().items() if "_every_n_" in name}
+        numbers.update(last_epoch=last_epoch, max_to_keep=max_to_keep)
+        negative = [f"{name}={value}" for name, value in numbers.items() if value < 0]
+        if last_step < 1 or max_inner_steps < 1 or negative:
+            raise ConfigError(
+                f"trainer: found last_step={last_step}, max_inner_steps={max_inner_steps}"
+                f"{''.join(', ' + number for number in negative)}; expected these two to be 1 or "
+                "more, and no negative numbers"
+            )
         self.run_dir = run_dir
         self.seed = seed
         self.last_step = last_step
@@ -101,7 +112,7 @@ class SessionTrainer:
 
         Args:
             model: not yet built.
-            dataset: gives the batches; its first split is trained on, its last evaluated.
+            dataset: gives the batches.
             config: the settings as YAML, kept in the run directory.
 
         Returns:
@@ -110,31 +121,78 @@ class SessionTrainer:
         Raises:
             UserError: its subclasses, each with one line for people.
         """
-        run = Run(self.run_dir or new_directory(model.name))
-        run.refuse_if_foreign()
+        if model.built:
+            raise ModelError(f"{model.name}: is in another graph already; make a new one to fit")
         dataset.prepare()
         last_step = self._last_step(dataset)
-        if run.steps_done() < last_step:
-            with tf.Graph().as_default():
-                tf.set_random_seed(self.seed)
-                train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
-                with run.opened(describe_start(self.seed, dataset.files()), config):
-                    self._train(train_op, loop, hooks, scaffold, run)
+        run = Run(self.run_dir or new_directory(model.name))
+        _, step = newest_checkpoint(run.checkpoints)
+        if step < last_step:
+            with run.opened(), tf.Graph().as_default(), disk_errors(run.directory):
+                self._train(model, dataset, run, last_step, config)
         else:
-            logger.info("%s is finished: %d steps are done", run.directory, run.steps_done())
-        return last_metrics(run.metrics, dataset.splits[-1])
+            logger.info("%s is finished: %d steps are done", run.directory, step)
+        return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _last_step(self, dataset: Dataset) -> int:
         if self.last_epoch:
-            return self.last_epoch * (dataset.count(dataset.splits[0]) // dataset.batch_size)
+            return self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
         return self.last_step
+
+    def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
+        tf.set_random_seed(self.seed)
+        train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
+        checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
+        if step >= last_step:
+            return
+        if checkpoint:
+            continue_from(run.checkpoints, checkpoint, tf.global_variables())
+        run.write_start(describe_start(self.seed, dataset.files()), config)
+        drop_metrics_after(run.metrics, step)
+        logger.info("run directory: %s", run.directory)
+        data_ended = True
+        try:
+            with tf.train.MonitoredTrainingSession(
+                checkpoint_dir=run.checkpoints,
+                scaffold=scaffold,
+                hooks=hooks,
+                config=self.session_config,
+                save_checkpoint_secs=None,  # our hooks save and count on exact multiples
+                save_checkpoint_steps=None,
+                save_summaries_secs=None,
+                save_summaries_steps=None,
+                log_step_count_steps=None,
+            ) as session:
+                while not session.should_stop():
+                    session.run_step_fn(loop.advance)  # steps that no hook wants to see
+                    session.run(train_op)
+                data_ended = False  # the session passes over an OutOfRangeError in silence
+        except tf.errors.InvalidArgumentError as error:
+            found = re.search(r"the (loss|gradient of \S+) is not finite", error.message)
+            if not found:
+                raise
+            _, saved = newest_checkpoint(run.checkpoints)
+            raise RunError(
+                f"{found.group()} after step {_steps_done(hooks)}; nothing was written since. The "
+                f"newest checkpoint has step {saved} and is finite; start a new run with a lower "
+                "model.learning_rate or another model.clip"
+            ) from None
+        finally:
+            for hook in hooks:
+                if isinstance(hook, (EveryHook, SignalHook)):
+                    hook.close()
+        if data_ended:
+            raise RunError(
+                f"the training batches ended after step {_steps_done(hooks)} of {last_step}, which "
+                f"is saved; for training, {type(dataset).__name__}.batches must repeat them"
+            )
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
     ) -> tuple[tf.Operation, LeanLoop, list[tf.train.SessionRunHook], tf.train.Scaffold]:
         """One graph: the training step, its summaries, the evaluation, and what happens when."""
         global_step = tf.train.get_or_create_global_step()
-        batches = dataset.batches(dataset.splits[0], True, start_step=global_step.read_value())
+        batches = dataset.batches(dataset.training_split, True, global_step.read_value())
         iterator = tf.data.make_initializable_iterator(batches)
         # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
         tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
@@ -143,10 +201,10 @@ class SessionTrainer:
         train_op, loss, outputs = model.training_step(features, labels)
         with tf.control_dependencies([train_op]):
             tf.add_to_collection(STEP_AFTER_UPDATE, global_step.read_value())
-        shown = {"loss": loss, **model.measure(outputs, labels)}
-        with tf.name_scope("training"):  # your hooks may fetch "training/loss:0"
-            shown = {name: tf.reduce_mean(value, name=name) for name, value in shown.items()}
+        shown = model.means(loss, outputs, labels)
         for name, value in shown.items():
+            # Your hooks may fetch "training/loss:0".
+            tf.identity(value, name="training/" + re.sub(r"[^\w.]", "_", name))
             tf.summary.scalar(name, value)
         for variable in model.trainable_variables:
             tf.summary.histogram(f"weights/{variable.op.name}", variable)
@@ -156,8 +214,9 @@ class SessionTrainer:
             max_to_keep=self.max_to_keep or None,
             keep_checkpoint_every_n_hours=self.keep_checkpoint_every_n_hours,
             save_relative_paths=True,  # so that a run directory can be moved
+            defer_build=True,  # hooks may make variables, too
         )
-        evaluation = Evaluation(model, dataset, dataset.splits[-1])
+        evaluation = Evaluation(model, dataset, dataset.evaluation_split)
         ends = (1, last_step)
         hooks = [
             *self.hooks,
@@ -170,70 +229,10 @@ class SessionTrainer:
             lambda: model.training_step(*iterator.get_next())[0], hooks, self.max_inner_steps
         )
         self._signals = SignalHook(loop.stop_op)
-        hooks = [tf.train.StopAtStepHook(last_step=last_step), self._signals, *hooks]
+        # Signals last: until the checkpoint hook has saved at the end, none may kill.
+        hooks = [tf.train.StopAtStepHook(last_step=last_step), *hooks, self._signals]
         return train_op, loop, hooks, tf.train.Scaffold(saver=saver, summary_op=summaries)
 
-    def _train(
-        self,
-        train_op: tf.Operation,
-        loop: LeanLoop,
-        hooks: list[tf.train.SessionRunHook],
-        scaffold: tf.train.Scaffold,
-        run: Run,
-    ) -> None:
-        drop_metrics_after(run.metrics, run.steps_done())
-        logger.info("run directory: %s", run.directory)
-        session = tf.train.MonitoredTrainingSession(
-            checkpoint_dir=run.checkpoints,
-            scaffold=scaffold,
-            hooks=hooks,
-            config=self.session_config,
-            save_checkpoint_secs=None,  # ours save and count on exact multiples
-            save_checkpoint_steps=None,
-            save_summaries_secs=None,
-            save_summaries_steps=None,
-            log_step_count_steps=None,
-        )
-        try:
-            with session:
-                while not session.should_stop():
-                    session.run_step_fn(loop.advance)  # steps that no hook wants to see
-                    session.run(train_op)
-        except tf.errors.InvalidArgumentError as error:
-            found = re.search(r"the (loss|gradient of \S+) is not finite", error.message)
-            if not found:
-                raise
-            raise RunError(
-                f"{found.group()} after step {hooks[-1].step}; nothing was written since; lower "
-                f"model.learning_rate or set model.clip, then continue with "
-                f"run_dir={run.directory}"
-            ) from None
-        finally:
-            self._signals.restore()
 
-
-def session_config(
-    gpus: str = "all",
-    allow_growth: bool = True,
-    intra_op_threads: int = 0,
-    inter_op_threads: int = 0,
-    soft_placement: bool = True,
-) -> tf.ConfigProto:
-    """The session's devices and threads; for the arguments see `SessionTrainer`.
-
-    Raises:
-        ConfigError: `gpus` is neither "all", "none" nor numbers.
-    """
-    config = tf.ConfigProto(
-        allow_soft_placement=soft_placement,
-        intra_op_parallelism_threads=intra_op_threads,
-        inter_op_parallelism_threads=inter_op_threads,
-    )
-    config.gpu_options.allow_growth = allow_growth
-    if gpus == "none":
-        config.device_count["GPU"] = 0
-    elif re.fullmatch(r"\d+(,\d+)*", gpus):
-        config.gpu_options.visible_device_list = gpus
-    elif gpus != "all":
-        raise ConfigError(f'trainer.gpus: found "{gpus}"; expected all, none or numbers as 0,2')
-    return config
+def _steps_done(hooks: Sequence[tf.train.SessionRunHook]) -> int:
+    return max(hook.step for hook in hooks if isinstance(hook, EveryHook))

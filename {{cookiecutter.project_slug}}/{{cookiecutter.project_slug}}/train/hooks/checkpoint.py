@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -28,6 +29,10 @@ class CheckpointHook(EveryHook):
         super().__init__(every_n_steps, every_n_secs)
         self.prefix = prefix
         self._saver = saver
+
+    def begin(self) -> None:
+        super().begin()
+        os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         saver = self._saver or tf.train.Scaffold.get_or_default(

@@ -9,12 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from ..evaluation import Evaluation
 from ..metrics import append_metrics
-from .every import EveryHook
+from .events import EventsHook
 
 logger = logging.getLogger(__name__)
 
 
-class EvaluateHook(EveryHook):
+class EvaluateHook(EventsHook):
     """Runs an `Evaluation`, logs its means, and keeps the newest in `results`.
 
     Args:
@@ -34,9 +34,8 @@ class EvaluateHook(EveryHook):
         every_n_secs: float = 0.0,
         always: Collection[int] = (),
     ) -> None:
-        super().__init__(every_n_steps, every_n_secs, always)
+        super().__init__(directory, every_n_steps, every_n_secs, always)
         self.evaluation = evaluation
-        self.directory = directory
         self.metrics_file = metrics_file
         self.results: dict[str, float] = {}
 
@@ -48,6 +47,5 @@ class EvaluateHook(EveryHook):
         points = [
             tf.Summary.Value(tag=name, simple_value=value) for name, value in self.results.items()
         ]
-        writer = tf.summary.FileWriterCache.get(self.directory)
-        writer.add_summary(tf.Summary(value=points), step)
-        writer.flush()
+        self.writer.add_summary(tf.Summary(value=points), step)
+        self.writer.flush()

@@ -30,6 +30,7 @@ class EveryHook(tf.train.SessionRunHook):
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
+        self.step = self.acted = 0  # steps done, and when it last acted
 
     def fetches(self) -> Any:
         """Tensors of the training step that `act` wants; computed with the step itself."""
@@ -38,6 +39,9 @@ class EveryHook(tf.train.SessionRunHook):
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         """Called after `step` steps are done, with the values of the last of them."""
         raise NotImplementedError(f"{type(self).__name__}.act")
+
+    def close(self) -> None:
+        """Called after training, also after an error; gives up what was opened."""
 
     def next_step(self, secs_per_step: float) -> float:
         """The next step that this hook wants to see; steps before it may run without hooks.

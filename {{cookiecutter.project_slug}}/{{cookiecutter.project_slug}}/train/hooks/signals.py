@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ class SignalHook(tf.train.SessionRunHook):
 
     Python calls its handlers only after `session.run` returns, which a loop in the graph may put
     off for long. So a thread, which the signal wakes through a socket, runs `stop_op` meanwhile.
+    Let it be the last hook: then a signal cannot interrupt what other hooks do at the end.
 
     Args:
         stop_op: ends a loop that runs in the graph.
@@ -35,34 +37,34 @@ class SignalHook(tf.train.SessionRunHook):
         self._restore = contextlib.ExitStack()
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        self.close()
         if threading.current_thread() is not threading.main_thread():
             return  # Python refuses to handle signals elsewhere
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        self._restore.callback(writer.close)  # which ends the thread
         for number in SIGNALS:
             before = signal.signal(number, self._receive)
             self._restore.callback(signal.signal, number, before)
-        if self._stop_op is not None:
-            reader, writer = socket.socketpair()
-            writer.setblocking(False)
-            self._restore.callback(writer.close)  # which ends the thread
-            self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
-            threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
-
-    def _watch(self, reader: socket.socket, session: tf.Session) -> None:
-        with reader:
-            for number in iter(lambda: reader.recv(1), b""):
-                if number[0] in SIGNALS:
-                    # The session may be closing already: then nothing is left to stop.
-                    with contextlib.suppress(RuntimeError, tf.errors.OpError):
-                        session.run(self._stop_op)
+        self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
+        threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = number
-        self.restore()
         logger.warning("%s: saving, then leaving", signal.Signals(number).name)
 
-    def restore(self) -> None:
-        """Puts back the handlers found at the start."""
-        self._restore.close()
+    def _watch(self, reader: socket.socket, session: tf.Session) -> None:
+        """Runs in a thread of its own, so that it acts while a step or a save is under way."""
+        with reader:
+            numbers = (byte[0] for byte in iter(lambda: reader.recv(1), b""))
+            signals = (number for number in numbers if number in SIGNALS)
+            if next(signals, None) and self._stop_op is not None:
+                # The session may be closing already: then nothing is left to stop.
+                with contextlib.suppress(RuntimeError, tf.errors.OpError):
+                    session.run(self._stop_op)
+            second = next(signals, None)
+            if second:
+                os._exit(128 + second)
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
@@ -71,4 +73,8 @@ class SignalHook(tf.train.SessionRunHook):
             run_context.request_stop()
 
     def end(self, session: tf.Session) -> None:
-        self.restore()
+        self.close()
+
+    def close(self) -> None:
+        """Puts back the handlers found at the start."""
+        self._restore.close()

@@ -6,10 +6,10 @@ from typing import Collection
 
 import tensorflow.compat.v1 as tf
 
-from .every import EveryHook
+from .events import EventsHook
 
 
-class SummaryHook(EveryHook):
+class SummaryHook(EventsHook):
     """Writes a merged summary; by default also that of the first step.
 
     Args:
@@ -26,8 +26,7 @@ class SummaryHook(EveryHook):
         every_n_secs: float = 0.0,
         always: Collection[int] = (1,),
     ) -> None:
-        super().__init__(every_n_steps, every_n_secs, always)
-        self.directory = directory
+        super().__init__(directory, every_n_steps, every_n_secs, always)
         self.summary_op = summary_op
 
     def fetches(self) -> tf.Tensor:
@@ -35,16 +34,9 @@ class SummaryHook(EveryHook):
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
-        self.writer = tf.summary.FileWriterCache.get(self.directory)
-        # Tells TensorBoard to forget points of a killed run that lie after its last checkpoint.
-        start = tf.SessionLog(status=tf.SessionLog.START)
-        self.writer.add_session_log(start, self.step + 1)
         if self.step == 0:
             self.writer.add_graph(session.graph)
 
     def act(self, session: tf.Session, step: int, values: bytes) -> None:
         self.writer.add_summary(values, step)
-        self.writer.flush()
-
-    def end(self, session: tf.Session) -> None:
         self.writer.flush()

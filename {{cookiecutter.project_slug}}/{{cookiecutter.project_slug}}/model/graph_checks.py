@@ -1,0 +1,82 @@
+"""Mistakes that TensorFlow lets pass in silence, found by looking at the graph."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ModelError
+
+# These draw from a state that a checkpoint does not hold.
+STATEFUL_RANDOM = re.compile(
+    r"(?!Stateless).*(Random|Multinomial|TruncatedNormal|CandidateSampler|DistortedBoundingBox"
+    r"|Stateful(Uniform|StandardNormal)|Fractional(Avg|Max)Pool)"
+)
+WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
+
+
+def ancestors(targets: Iterable[tf.Operation]) -> set[tf.Operation]:
+    """The targets and all operations that run when they do."""
+    queue = list(targets)
+    seen = set(queue)
+    while queue:
+        operation = queue.pop()
+        if operation.type == "NextIteration":
+            continue  # leads to the turn of the loop before this one
+        inputs = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
+        queue.extend(inputs - seen)
+        seen |= inputs
+    return seen
+
+
+def writes_since(count: int) -> list[tf.Operation]:
+    """Operations that write variables, among those after the graph's first `count`.
+
+    The variables' initialisers are no such: they run before all steps.
+    """
+    graph = tf.get_default_graph()
+    variables = tf.global_variables() + tf.local_variables()
+    initializers = {variable.initializer for variable in variables}
+    added = graph.get_operations()[count:]
+    return [op for op in added if WRITES.match(op.type) and op not in initializers]
+
+
+def refuse_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> None:
+    """Raises ModelError if a variable is written before the loss is known to be finite."""
+    early = ancestors([loss.op]).intersection(writes)
+    if early:
+        names = ", ".join(sorted(operation.name for operation in early))
+        raise ModelError(
+            f"{names}: a variable is written before the loss is known, so that a NaN could get "
+            "into it; use the new value itself in call, and give the write to self.add_update"
+        )
+
+
+def refuse_stateful_random(targets: Iterable[tf.Operation]) -> None:
+    """Raises ModelError for random numbers that a restart would not repeat, data's included."""
+    found = [(operation.name, operation.type) for operation in ancestors(targets)]
+    for function in tf.get_default_graph().as_graph_def().library.function:
+        found += [(f"{function.signature.name}/{node.name}", node.op) for node in function.node_def]
+    for name, kind in found:
+        if STATEFUL_RANDOM.match(kind):
+            raise ModelError(
+                f"{name} ({kind}) draws other numbers after a restart: in a model's call, use the "
+                "Dropout of this package, or tf.random.stateless_* keyed by training_step()"
+            )
+
+
+def refuse_standing_still(train_op: tf.Operation, global_step: tf.Variable) -> None:
+    """Raises ModelError if a train op does not raise the global step: it would never end."""
+    for operation in ancestors([train_op]):
+        if WRITES.match(operation.type):
+            written = operation.inputs[0].op
+            if written.type == "Enter":  # how a loop sees what is outside of it
+                written = written.inputs[0].op
+            if written is global_step.handle.op:
+                return
+    raise ModelError(
+        "the train op that optimize returned does not raise the global step; give "
+        "global_step=tf.train.get_global_step() to apply_gradients or minimize"
+    )

@@ -1,0 +1,46 @@
+"""A hook that writes an event file for TensorBoard."""
+
+from __future__ import annotations
+
+from typing import Collection
+
+import tensorflow.compat.v1 as tf
+
+from .every import EveryHook
+
+
+class EventsHook(EveryHook):
+    """Opens a file of its own for each session, and closes it.
+
+    Args:
+        directory: where the event file goes.
+        every_n_steps, every_n_secs, always: see `EveryHook`.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        every_n_steps: int = 0,
+        every_n_secs: float = 0.0,
+        always: Collection[int] = (),
+    ) -> None:
+        super().__init__(every_n_steps, every_n_secs, always)
+        self.directory = directory
+        self.writer: tf.summary.FileWriter | None = None
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        self.close()
+        # Not from FileWriterCache: its writers outlive a run, and even its directory.
+        self.writer = tf.summary.FileWriter(self.directory)
+        # Tells TensorBoard to forget points of a killed run that lie after its last checkpoint.
+        start = tf.SessionLog(status=tf.SessionLog.START)
+        self.writer.add_session_log(start, self.step + 1)
+
+    def end(self, session: tf.Session) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.writer:
+            self.writer.close()
+            self.writer = None
