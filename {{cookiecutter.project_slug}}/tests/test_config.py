@@ -40,10 +40,11 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("trainer.allow_growth=1", "expected true or false"),
         ("trainer.hooks=1", "expected a list"),
         ("model.clip=5", r"expected one of model\.clip\.value"),
-        ("model.hidden=1,2", "expected one key=value"),
-        ("+model.depth=3", "expected one key=value"),
+        ("model.hidden=1,2", "expected a whole number"),
+        ("model.learning_rate=nan", "expected a number"),
+        ("+model.depth=3", "is no setting; expected key=value"),
         ("trainer.last_step", "is no setting; expected key=value"),
-        ("a=[1", "is no setting; expected key=value"),
+        ("trainer.hooks=[1", "expected a list"),
     ],
 )
 def test_a_mistake_is_one_line_with_what_was_expected(argument, message):
@@ -75,6 +76,8 @@ def run(tmp_path):
         ["data=digits", "model.hidden=64", "trainer.last_step=30", f"run_dir={tmp_path}"]
     )
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-30.index").write_text("")
     return tmp_path
 
 
@@ -94,6 +97,7 @@ def test_a_run_goes_on_with_its_own_settings_and_the_changes_typed_now(run):
         ("model=mlp", r"model\.hidden was 64, is 256"),
         ("data=mnist", r"data\._target_ was .*Digits, is .*MNIST"),
         ("seed=2", "seed was 1, is 2"),
+        ("trainer.seed=2", "trainer.seed was 1, is 2"),
     ],
 )
 def test_another_model_data_or_seed_is_refused_with_the_difference(run, argument, message):
@@ -101,10 +105,44 @@ def test_another_model_data_or_seed_is_refused_with_the_difference(run, argument
         load_config([f"run_dir={run}", argument])
 
 
+def test_the_run_is_found_however_its_directory_is_named(run, monkeypatch):
+    monkeypatch.setenv("RUN", str(run))
+    for argument in (f"trainer.run_dir={run}", "run_dir=${oc.env:RUN}"):
+        with pytest.raises(ConfigError, match=r"model\.hidden was 64, is 32"):
+            load_config([argument, "model.hidden=32"])
+
+
+def test_the_same_data_may_lie_elsewhere_when_a_run_goes_on(run):
+    config = load_config([f"run_dir={run}", "data.directory=elsewhere"])
+    assert config.data.directory == "elsewhere"
+
+
+def test_a_run_without_a_checkpoint_is_bound_to_no_settings(run):
+    (run / "checkpoints" / "model.ckpt-30.index").unlink()
+    assert load_config([f"run_dir={run}", "model.hidden=32"]).model.hidden == 32
+
+
+@pytest.mark.parametrize("text", ["été (1)", "5", "2020_01", "1e3", "true", "~/x", "0,2"])
+def test_text_stays_as_it_was_typed(text):
+    config = load_config([f"data.directory={text}", f"trainer.gpus={text}"])
+    assert config.data.directory == config.trainer.gpus == text
+
+
 def test_a_damaged_config_of_a_run_is_named(run):
     (run / "config.yaml").write_text("a: [1\n")
-    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"the settings cannot be read: while parsing"):
         load_config([f"run_dir={run}"])
+
+
+def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
+    (tmp_path / "buggy.py").write_text("class Buggy:\n    def __init__(self):\n        1 + 'a'\n")
+    (tmp_path / "broken.py").write_text("import does_not_exist\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        instantiate(OmegaConf.create({"_target_": "buggy.Buggy"}))
+    assert caught.traceback[-1].path.name == "buggy.py"
+    with pytest.raises(ModuleNotFoundError, match="does_not_exist"):
+        instantiate(OmegaConf.create({"_target_": "broken.Broken"}))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ def steps(model, inputs, labels=LABELS):
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         x = tf.placeholder(tf.float32, [8, 3])
+        # The second is what a loop in the graph builds: it must be as safe as the first.
+        model.training_step(x, tf.constant(labels))
         train_op, loss, _ = model.training_step(x, tf.constant(labels))
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
@@ -64,6 +66,92 @@ def test_a_step_with_a_number_that_is_not_finite_writes_nothing_at_all(bad):
     for name in before:
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)
     assert later["global_step"] == 2
+
+
+@pytest.mark.parametrize("clip", [{"value": 1.0}, {"norm": 1.0}, {"global_norm": 1.0}])
+def test_no_way_to_clip_makes_or_hides_a_number_that_is_not_finite(clip):
+    class Steep(Linear):
+        def loss(self, outputs, labels):  # finite, but its square is not
+            return super().loss(outputs, labels) * 1e30
+
+    for inputs in (INPUTS, INPUTS * np.nan):
+        _, (after, message) = steps(Steep(clip=clip), [inputs])
+        assert all(np.isfinite(values).all() for values in after.values()), clip
+        assert after["global_step"] == (0 if isinstance(message, str) else 1)
+
+
+def test_writes_inside_a_group_of_updates_wait_for_the_barrier_too():
+    class Grouped(Linear):
+        def build(self, input_shape):
+            self.total = self.add_weight("total", [], initializer="zeros", trainable=False)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            self.add_update(tf.group(self.total.assign_add(tf.reduce_mean(inputs))))
+            return super().call(inputs, training)
+
+    _, (good, _), (bad, _) = steps(Grouped(), [INPUTS, INPUTS * np.nan])
+    assert good["grouped/total"] == pytest.approx(INPUTS.mean(), abs=1e-6)
+    assert bad["grouped/total"] == good["grouped/total"]
+
+
+def test_a_write_that_the_loss_needs_is_refused():
+    class Early(Linear):
+        def build(self, input_shape):
+            self.count = self.add_weight("count", [], initializer="zeros", trainable=False)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            with tf.control_dependencies([self.count.assign_add(1.0)]):
+                return super().call(tf.identity(inputs), training)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="before the loss is known"):
+        Early().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_train_op_that_leaves_the_global_step_is_refused():
+    class Endless(Linear):
+        def optimize(self, loss, updates=(), writes=()):
+            return self.optimizer.minimize(loss)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="not raise the global step"):
+        Endless().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_layer_that_is_frozen_stays_as_it_is():
+    class Frozen(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.base = tf.keras.layers.Dense(3)
+            self.base.trainable = False
+
+        def call(self, inputs, training=False):
+            return super().call(self.base(inputs), training)
+
+    (before, _), (after, _) = steps(Frozen(), [INPUTS])
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert "frozen/dense/kernel" in changed
+    assert not changed & {"frozen/dense_1/kernel", "frozen/dense_1/bias"}
+
+
+def test_measures_of_any_type_are_averaged_and_none_may_be_called_loss():
+    class Measured(Linear):
+        def measure(self, outputs, labels):
+            return {
+                "top-5 (double)": tf.constant([1.0, 2.0], tf.float64),
+                "true": tf.constant([True, False]),
+                "count": tf.constant([1, 2]),
+            }
+
+    class Wrong(Linear):
+        def measure(self, outputs, labels):
+            return {"loss": outputs}
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        means = session.run(Measured().means(tf.constant(3.0), None, None))
+        assert means == {"loss": 3.0, "top-5 (double)": 1.5, "true": 0.5, "count": 1.5}
+        with pytest.raises(ModelError, match="the name loss is taken"):
+            Wrong().means(tf.constant(3.0), None, None)
 
 
 def test_a_gradient_alone_that_is_not_finite_is_named():

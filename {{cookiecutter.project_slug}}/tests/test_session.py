@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import signal
 import threading
 import time
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError
+from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.train.devices import session_config
 from {{ cookiecutter.project_slug }}.train.hooks import LogHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
-from {{ cookiecutter.project_slug }}.train.session import session_config
+from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 
 
 def checkpoint_steps(run_dir):
@@ -148,7 +150,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
             bad = tf.where(tf.equal(step, 24), np.float32("nan"), 0.0)
             return super().loss(outputs, labels) + bad
 
-    with pytest.raises(RunError, match="the loss is not finite after step 24; nothing was"):
+    with pytest.raises(RunError, match=r"is not finite after step 24; nothing .* has step 20"):
         fit(tmp_path / "run", model=Explodes(), checkpoint_every_n_steps=10)
     assert checkpoint_steps(tmp_path / "run") == [10, 20]
     assert all(np.isfinite(values).all() for values in variables(tmp_path / "run").values())
@@ -278,13 +280,182 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
 def test_a_run_directory_in_use_is_refused_and_the_lock_of_a_dead_process_is_not(fit, tmp_path):
     fit(tmp_path / "run", last_step=5)
     lock = tmp_path / "run" / "lock"
-    mine = {"host": platform.node(), "process": os.getpid()}
-    lock.write_text(json.dumps(mine))
-    with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
-        fit(tmp_path / "run", last_step=10)
-    lock.write_text(json.dumps({**mine, "process": 2**22 + 1}))
-    fit(tmp_path / "run", last_step=10)
+    parent = {"host": platform.node(), "process": os.getppid()}
+    for holder in (parent, {"host": "elsewhere", "process": os.getpid()}):
+        lock.write_text(json.dumps(holder))
+        with pytest.raises(RunError, match=f"in use by process {holder['process']} on"):
+            fit(tmp_path / "run", last_step=10)
+    # A process that is gone; one of our number, as a restarted container has it again.
+    for last_step, process in ((10, 2**22 + 1), (15, os.getpid())):
+        lock.write_text(json.dumps({**parent, "process": process}))
+        fit(tmp_path / "run", last_step=last_step)
     assert not lock.exists()
+
+
+def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path):
+    def again():
+        with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
+            fit(tmp_path / "run")
+
+    fit(tmp_path / "run", last_step=5, hooks=[Recorder(again, at=3)])
+    assert checkpoint_steps(tmp_path / "run") == [5]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(fit, tmp_path, variables, damage):
+    fit(tmp_path / "straight", last_step=40)
+    fit(tmp_path / "run", last_step=20, checkpoint_every_n_steps=10)
+    for path in glob.glob(f"{tmp_path}/run/checkpoints/model.ckpt-20.*"):
+        if damage == "gone":
+            os.remove(path)
+        elif "data" in path:
+            os.truncate(path, os.path.getsize(path) // 2)
+    fit(tmp_path / "run", last_step=40)
+    assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
+    assert checkpoint_steps(tmp_path / "run")[0] == 10
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(fit, tmp_path):
+    fit(tmp_path / "run", last_step=20)
+    for path in glob.glob(f"{tmp_path}/run/checkpoints/*.index"):
+        os.truncate(path, 10)
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(RunError, match="no checkpoint there can be read"):
+        fit(tmp_path / "run", last_step=40)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_names_and_shapes(fit, tmp_path):
+    fit(tmp_path / "run", last_step=5)
+    with pytest.raises(RunError, match=r"mlp/dense/bias is \[16\] there, \[8\] in the model"):
+        fit(tmp_path / "run", last_step=10, model=MLP(hidden=8))
+
+
+def test_training_batches_that_end_are_an_error_and_what_was_trained_is_saved(
+    fit, tmp_path, variables, digits
+):
+    class Ends(type(digits)):
+        def batches(self, split, training=False, start_step=0):
+            batches = super().batches(split, training, start_step)
+            return batches.take(7) if training else batches
+
+    dataset = Ends(os.path.dirname(digits.directory), 640, 130, batch_size=64)
+    with pytest.raises(RunError, match=r"ended after step 7 of 30, .* Ends\.batches must repeat"):
+        fit(tmp_path / "run", dataset=dataset)
+    assert checkpoint_steps(tmp_path / "run") == [7]
+    assert variables(tmp_path / "run")["global_step"] == 7
+
+
+def test_random_numbers_in_the_data_that_a_restart_would_not_repeat_are_refused(
+    fit, tmp_path, digits
+):
+    class Noisy(type(digits)):
+        def convert(self, images, labels):
+            features, labels = super().convert(images, labels)
+            return features + tf.random.normal(tf.shape(features)), labels
+
+    dataset = Noisy(os.path.dirname(digits.directory), 640, 130, batch_size=64)
+    with pytest.raises(ModelError, match=r"RandomStandardNormal\) draws other numbers"):
+        fit(tmp_path / "run", dataset=dataset)
+
+
+class Normed(MLP):
+    """With batch normalisation, whose statistics every step moves."""
+
+    def build(self, input_shape):
+        self.norm = tf.keras.layers.BatchNormalization()
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return super().call(self.norm(inputs, training=training), training)
+
+
+def test_batch_normalisation_is_the_same_in_the_graph_in_the_open_and_after_a_restart(
+    fit, tmp_path, variables
+):
+    for name, steps, stops in (("plain", 1, [30]), ("lean", 1000, [30]), ("again", 9, [13, 30])):
+        for stop in stops:
+            model = Normed(hidden=16, name="normed")
+            fit(tmp_path / name, last_step=stop, model=model, max_inner_steps=steps)
+    assert_equal(variables(tmp_path / "plain"), variables(tmp_path / "lean"))
+    assert_equal(variables(tmp_path / "plain"), variables(tmp_path / "again"))
+    mean = variables(tmp_path / "lean")["normed/batch_normalization/moving_mean"]
+    assert np.abs(mean).max() > 0
+
+
+def test_a_model_is_fitted_once(fit, tmp_path):
+    model = MLP(hidden=16)
+    fit(tmp_path / "one", last_step=2, model=model)
+    with pytest.raises(ModelError, match="make a new one to fit"):
+        fit(tmp_path / "other", last_step=2, model=model)
+
+
+def test_a_hook_may_make_a_variable_that_is_saved_and_restored(fit, tmp_path, variables):
+    class Counts(tf.train.SessionRunHook):
+        def begin(self):
+            self.count = tf.get_variable("count", [], initializer=tf.zeros_initializer())
+            self.raised = self.count.assign_add(1.0).op
+
+        def before_run(self, run_context):
+            return tf.train.SessionRunArgs(self.raised)
+
+    fit(tmp_path / "run", last_step=5, hooks=[Counts()])
+    fit(tmp_path / "run", last_step=8, hooks=[Counts()])
+    assert variables(tmp_path / "run")["count"] == 8
+
+
+def test_a_directory_that_was_removed_gets_its_events_again(fit, tmp_path):
+    for _ in range(2):
+        fit(tmp_path / "run", last_step=5)
+        assert summary_steps(tmp_path / "run")["loss"] == [1, 5]
+        assert summary_steps(tmp_path / "run" / "eval")["loss"] == [5]
+        shutil.rmtree(str(tmp_path / "run"))
+
+
+def test_tensorboard_is_told_to_forget_what_comes_after_the_checkpoint(fit, tmp_path):
+    fit(tmp_path / "run", last_step=5)
+    fit(tmp_path / "run", last_step=8)
+    for directory in ("run", "run/eval"):
+        starts = [
+            event.step
+            for path in sorted(glob.glob(f"{tmp_path}/{directory}/events*"))
+            for event in tf.train.summary_iterator(path)
+            if event.session_log.status == tf.SessionLog.START
+        ]
+        assert sorted(starts) == [1, 6]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"last_step": 0}, {"log_every_n_steps": -5}, {"max_to_keep": -1}, {"max_inner_steps": 0}],
+)
+def test_numbers_without_a_meaning_are_refused(arguments):
+    with pytest.raises(ConfigError, match=r"-|=0"):
+        SessionTrainer(**arguments)
+
+
+def test_the_sessions_devices_and_threads_are_those_of_the_trainer(fit, tmp_path, monkeypatch):
+    seen = []
+    monitored = tf.train.MonitoredTrainingSession
+
+    def spy(**arguments):
+        seen.append(arguments["config"].intra_op_parallelism_threads)
+        return monitored(**arguments)
+
+    monkeypatch.setattr(tf.train, "MonitoredTrainingSession", spy)
+    fit(tmp_path / "run", last_step=2, intra_op_threads=1)
+    assert seen == [1]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(fit, tmp_path, monkeypatch):
+    def full(*arguments, **others):
+        raise tf.errors.UnknownError(None, None, "No space left on device")
+
+    fit(tmp_path / "run", last_step=5)
+    monkeypatch.setattr(tf.train.Saver, "save", full)
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
+        fit(tmp_path / "run", last_step=10)
+    assert checkpoint_steps(tmp_path / "run") == [5]
 
 
 def test_a_directory_that_is_no_run_of_ours_is_refused_and_left_alone(fit, tmp_path):

@@ -30,6 +30,5 @@ tf.logging.set_verbosity(tf.logging.ERROR)
 RUNTIME = "tf2" if tf.__version__.startswith("2.") else "tf1"
 if RUNTIME == "tf2":
     tf.disable_v2_behavior()
-else:
-    # As on 2.x: a read is an operation of its own, so reads and writes can be ordered.
-    tf.enable_resource_variables()
+# A read is an operation of its own, so that reads and writes can be ordered.
+tf.enable_resource_variables()

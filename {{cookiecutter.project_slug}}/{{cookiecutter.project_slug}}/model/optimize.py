@@ -24,7 +24,8 @@ def guarded_update(
     """Applies gradients behind a barrier: no variable is written unless all numbers are finite.
 
     A check for each gradient alone would let the other variables be written first, and the
-    next checkpoint would hold a half-made step.
+    next checkpoint would hold a half-made step. (Adam squares gradients: without clipping, those
+    beyond 1e19 still overflow in its own averages.)
 
     Args:
         optimizer: applies the gradients.

@@ -28,7 +28,7 @@ def newest_checkpoint(directory: str) -> tuple[str | None, int]:
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)  # checks the sum
             return prefix, int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
             logger.warning("%s is damaged, looking for an older one: %s", prefix, error)
     if prefixes:
         raise RunError(f"{directory}: no checkpoint there can be read; start a new run")

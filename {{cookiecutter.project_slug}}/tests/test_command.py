@@ -1,0 +1,93 @@
+"""The train command: exit codes, and what signals do at awkward moments."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PACKAGE = "{{ cookiecutter.project_slug }}"
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture
+def start(tmp_path, digits_directory):
+    """start(*settings) -> a training process with its output in `tmp_path/output`."""
+
+    def start(*settings):
+        data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
+        command = [sys.executable, "-m", f"{PACKAGE}.train", *data, "data.test_examples=130"]
+        with open(str(tmp_path / "output"), "w") as output:
+            return subprocess.Popen(
+                [*command, f"run_dir={tmp_path}/run", *settings],
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    return start
+
+
+def wait_for(path, text):
+    """Waits until a file holds the text; fails after a minute."""
+    for _ in range(600):
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(path.read_text())
+
+
+def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(start, tmp_path):
+    assert start("trainer.last_step=5").wait() == 0
+    output = (tmp_path / "output").read_text()
+    assert f"run directory: {tmp_path}/run" in output
+    assert re.search(r"^test accuracy: 0\.\d{4}$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_exits_with_its_code(start, tmp_path, number, code):
+    process = start("trainer.last_step=10000000")
+    wait_for(tmp_path / "output", "step 1 ")
+    process.send_signal(number)
+    assert process.wait() == code
+    assert list((tmp_path / "run" / "checkpoints").glob("model.ckpt-*.index"))
+    assert "Traceback" not in (tmp_path / "output").read_text()
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_a_second_signal_ends_the_process_in_the_middle_of_a_step(start, tmp_path):
+    hook = tmp_path / "slow.py"
+    hook.write_text(
+        "import tensorflow.compat.v1 as tf, time\n"
+        "class Slow(tf.train.SessionRunHook):\n"
+        "    def after_run(self, run_context, run_values):\n"
+        "        print('slow', flush=True)\n"
+        "        end = time.time() + 60\n"
+        "        while time.time() < end: time.sleep(0.1)\n"
+    )
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        process = start("trainer.hooks=[{_target_: slow.Slow}]")
+    finally:
+        del os.environ["PYTHONPATH"]
+    wait_for(tmp_path / "output", "slow")
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert time.monotonic() - started < 30
+
+
+def test_a_signal_before_training_leaves_no_run_directory(start, tmp_path):
+    process = start("trainer.last_step=10000000", "trainer.log_every_n_steps=0")
+    wait = time.monotonic() + 60
+    while not (tmp_path / "run" / "lock").exists() and time.monotonic() < wait:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    run = tmp_path / "run"
+    assert not run.exists() or list((run / "checkpoints").glob("*.index"))
