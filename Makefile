@@ -2,6 +2,8 @@
 PYTHON = python3
 VENV = .venv/bin/python
 
+export PYTHONUTF8 = 1
+
 .PHONY: help demo test test-fast lint format clean
 .DEFAULT_GOAL := help
 
@@ -33,10 +35,19 @@ clean:  ## Remove the demo, the environments and caches
 	rm -rf demo .venv .cache
 	find . -depth -type d \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} +
 
-# Touched last, so that an interrupted set-up starts afresh.
-.venv/complete: requirements-dev.txt
+# An environment whose Python does not run, perhaps because that was removed, is made anew; two
+# makes at once make one, where there is flock. Touched last, so that an interrupted set-up starts
+# afresh.
+.venv/complete: requirements-dev.txt $(shell $(VENV) -c '' 2>/dev/null || echo broken)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "error: $(PYTHON) is no Python >= 3.10; name one: make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv --clear .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+	@$(shell command -v flock 2>/dev/null && echo requirements-dev.txt) sh -ec '\
+	  if [ $@ -nt requirements-dev.txt ] && $(VENV) -c "" 2>/dev/null; then exit; fi; \
+	  echo "setting up .venv"; \
+	  $(PYTHON) -m venv --clear .venv; \
+	  $(VENV) -m pip -qq --disable-pip-version-check --retries 2 install -r requirements-dev.txt || \
+	    { echo "error: pip failed; is there a connection to the package index? Repeat make" >&2; \
+	      exit 1; }; \
+	  touch $@'
+
+.PHONY: broken

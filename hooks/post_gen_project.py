@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+PROJECT_SLUG = json.loads(r""" {{ cookiecutter.project_slug | tojson }} """)
 LICENSE = json.loads(r""" {{ cookiecutter.license | tojson }} """)
 CI = json.loads(r""" {{ cookiecutter.ci | tojson }} """)
 
@@ -19,7 +20,10 @@ for file in unwanted:
         if not any(directory.iterdir()):
             directory.rmdir()
 
-# What Python and ruff leave in a working copy of the template is copied like the rest of it.
-for cache in [*Path().glob("**/__pycache__"), *Path().glob("**/.*_cache")]:
-    if cache.parts[0] != ".venv":  # that of a project that is baked once more
-        shutil.rmtree(cache, ignore_errors=True)  # one may lie inside another
+# What Python and ruff leave in a working copy of the template is copied like the rest of it. Only
+# where the template has files: a project that is baked once more has data sets and runs.
+for name in ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
+    shutil.rmtree(name, ignore_errors=True)
+    for part in (PROJECT_SLUG, "scripts", "tests"):
+        for cache in list(Path(part).rglob(name)):
+            shutil.rmtree(cache, ignore_errors=True)  # one may lie inside another

@@ -12,11 +12,22 @@ import sys
 import unicodedata
 from pathlib import Path
 
+if sys.version_info < (3, 10):  # noqa: UP036 - cookiecutter itself runs on older ones
+    sys.exit(
+        f"error: cookiecutter runs on Python {sys.version_info[0]}.{sys.version_info[1]}; this "
+        "template needs >= 3.10, for instance: pipx install --python python3.12 cookiecutter"
+    )
+
 PROJECT_NAME = json.loads(r""" {{ cookiecutter.project_name | tojson }} """)
 PROJECT_SLUG = json.loads(r""" {{ cookiecutter.project_slug | tojson }} """)
 AUTHOR_NAME = json.loads(r""" {{ cookiecutter.author_name | tojson }} """)
 
 MAX_SLUG_LENGTH = 40  # the emitted import lines must fit 100 columns with any slug
+
+MAX_TEXT_LENGTH = 100  # a name stands in one line of a heading
+
+# Marks that reverse the order in which text is shown: it would not be the text that was typed.
+BIDI_CONTROLS = {0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 # Standard-library modules of Python 3.7 to 3.14 that the Python running this hook may not have.
 OTHER_STDLIB_MODULES = """
@@ -31,22 +42,28 @@ INSTALLED_MODULES = """
     flatbuffers gast google grpc h5py hydra idna importlib_metadata importlib_resources iniconfig
     keras keras_applications keras_preprocessing markdown markdown_it markupsafe mdurl ml_dtypes
     namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy py
-    pydevd_plugins pygments pytest requests rich setuptools six tensorboard tensorflow
-    tensorflow_core tensorflow_estimator termcolor tf_keras tomli tqdm typing_extensions urllib3
-    werkzeug wheel wrapt yaml zipp
+    pydevd_plugins pygments pytest requests rich setuptools six tensorboard tensorboard_data_server
+    tensorflow tensorflow_core tensorflow_estimator termcolor tf_keras tomli tqdm typing_extensions
+    urllib3 werkzeug wheel wrapt yaml zipp
 """
 
 # Directories that stand beside the package in the emitted project.
 TAKEN_DIRECTORIES = "datasets requirements runs scripts tests"
+
+# Names by which pytest, Hydra and Windows know something else.
+TAKEN_NAMES = re.compile("conftest|test_.*|hydra_plugins|con|prn|aux|nul|(com|lpt)[0-9]")
 
 
 def find_text_mistake(prompt: str, text: str) -> "str | None":
     """Says why an answer is not one line of text for people; None if it is."""
     if not text.strip():
         return f"{prompt} is empty; type a name"
+    if len(text) > MAX_TEXT_LENGTH:
+        return f"{prompt} has {len(text)} letters; use at most {MAX_TEXT_LENGTH}"
     for character in text:
         # Control characters, lone surrogates and line separators break TOML, YAML or UTF-8.
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        broken = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        if broken or ord(character) in BIDI_CONTROLS:
             return f"{prompt} {text!a} holds {character!a}; type one line of plain text"
     return None
 
@@ -60,7 +77,7 @@ def find_slug_mistake(slug: str) -> "str | None":
         )
     if len(slug) > MAX_SLUG_LENGTH:
         return f"project_slug {slug!a} has {len(slug)} letters; use at most {MAX_SLUG_LENGTH}"
-    other = f"choose another name, for instance {slug}_project"
+    other = f"choose another name, for instance {slug.removeprefix('test_') or 'my'}_project"
     if keyword.iskeyword(slug):
         return f"project_slug {slug!a} is a Python keyword; {other}"
     if slug in {
@@ -71,6 +88,8 @@ def find_slug_mistake(slug: str) -> "str | None":
         return f"project_slug {slug!a} would shadow the module {slug}; {other}"
     if slug in TAKEN_DIRECTORIES.split():
         return f"project_slug {slug!a} is a directory of the emitted project already; {other}"
+    if TAKEN_NAMES.fullmatch(slug):
+        return f"project_slug {slug!a} means something else to pytest, Hydra or Windows; {other}"
     return None
 
 

@@ -3,15 +3,15 @@
     python scripts/demo.py        TensorFlow 1.15; 2.x with a notice where no Python 3.7 can be had
     RUNTIME=tf2 python scripts/demo.py        TensorFlow 2.x
 
-What is there already is used again; a project of an older template is replaced, but for its
-environment, data sets and other runs.
+What is there already is used again. When the template has changed, the old project is kept as
+my_project.old-1 (-2, …), and its environment and data sets move on into the new one.
 """
 
 import hashlib
 import json
 import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,8 +22,6 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
 PROJECT = DEMO / "my_project"
-RUN = Path("runs") / "demo"
-KEPT = {".venv", "datasets", "runs"}
 
 NOTICE = """\
 NOTICE: this demo uses TensorFlow 2.x, because no Python 3.7 for TensorFlow 1.15 could be had here.
@@ -41,6 +39,22 @@ def hash_sources() -> str:
     return total.hexdigest()
 
 
+def replace_project(new: Path) -> None:
+    """Puts a new project at PROJECT; what was there is kept beside it."""
+    number = 1
+    while os.path.lexists(old := DEMO / f"my_project.old-{number}"):
+        number += 1
+    replaced = os.path.lexists(PROJECT)
+    if replaced:
+        PROJECT.rename(old)
+        print(f"the template has changed: what you had is now demo/{old.name}", flush=True)
+    new.rename(PROJECT)
+    for name in (".venv", "datasets"):
+        # A link's own folder lies elsewhere and stays whole.
+        if replaced and not old.is_symlink() and os.path.lexists(old / name):
+            (old / name).rename(PROJECT / name)
+
+
 def bake() -> None:
     """Makes PROJECT, unless it is there and the template's sources are still the same."""
     mark = DEMO / "baked_from"
@@ -49,50 +63,72 @@ def bake() -> None:
         print("demo/my_project is there already", flush=True)
         return
     mark.unlink(missing_ok=True)  # written last, so that an interrupted bake starts afresh
-    PROJECT.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(PROJECT / RUN, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=DEMO) as new:
-        cookiecutter(str(ROOT), no_input=True, default_config=True, output_dir=new)
-        for old in PROJECT.iterdir():
-            if old.name not in KEPT:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        for file in (Path(new) / PROJECT.name).iterdir():
-            file.rename(PROJECT / file.name)
+    DEMO.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DEMO) as scratch:
+        # cookiecutter writes into the home folder otherwise, which may be read-only.
+        config = Path(scratch, "config.json")
+        config.write_text(json.dumps({"replay_dir": scratch, "cookiecutters_dir": scratch}))
+        new = cookiecutter(str(ROOT), no_input=True, config_file=str(config), output_dir=scratch)
+        replace_project(Path(new))
     mark.write_text(sources)
     print("baked demo/my_project", flush=True)
 
 
+def run(*command: str) -> int:
+    """Runs a command in the project and returns its exit code, as a shell does."""
+    code = subprocess.run(command, cwd=PROJECT).returncode
+    return code if code >= 0 else 128 - code
+
+
 def install(*arguments: str) -> int:
     """Runs the project's own set-up and returns its exit code."""
-    command = [sys.executable, "scripts/install.py", *arguments]
-    return subprocess.run(command, cwd=PROJECT).returncode
+    return run(sys.executable, "scripts/install.py", *arguments)
+
+
+def installed_runtime() -> str | None:
+    """tf1 or tf2, whichever the project's environment holds; None if there is none."""
+    mark = PROJECT / ".venv" / ".complete"
+    return json.loads(mark.read_text("ascii"))["runtime"] if mark.exists() else None
+
+
+def set_up() -> tuple[int, bool]:
+    """Sets the project up; returns an exit code, and if TensorFlow 2.x stands in for 1.15."""
+    if os.environ.get("RUNTIME"):
+        return install(), False
+    # So that the next demo looks for no Python 3.7 again, which may take a minute.
+    mark = DEMO / "no_python37"
+    if not mark.exists() or os.environ.get("PYTHON37") or installed_runtime() == "tf1":
+        mark.unlink(missing_ok=True)
+        code = install("--runtime", "tf1")
+        if code != 2:
+            return code, False
+        mark.touch()
+        print("No TensorFlow 1.15: going on with TensorFlow 2.x.", flush=True)
+    return install("--runtime", "tf2"), True
 
 
 def main() -> int:
     bake()
-    wanted = os.environ.get("RUNTIME")
-    code = install()
-    if code == 2 and not wanted:
-        print("No TensorFlow 1.15: going on with TensorFlow 2.x.", flush=True)
-        code = install("--runtime", "tf2")
+    # Ctrl-C goes to the child as well, which saves and leaves; its exit code says so. Children do
+    # not inherit this handler, as they would inherit SIG_IGN.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    code, fell_back = set_up()
     if code:
         return code
-    runtime = json.loads((PROJECT / ".venv" / ".complete").read_text("ascii"))["runtime"]
-    fell_back = runtime == "tf2" and wanted != "tf2"
     if fell_back:
         print(NOTICE, flush=True)
 
-    python = Path(".venv") / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    command = [str(PROJECT / python), "-m", "my_project.train", "data=digits", f"run_dir={RUN}"]
-    code = subprocess.run(command, cwd=PROJECT).returncode
+    python = PROJECT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    directory = f"runs/demo_{installed_runtime()}"
+    code = run(str(python), "-m", "my_project.train", "data=digits", f"run_dir={directory}")
     if code:
         return code
 
-    points = [json.loads(line) for line in (PROJECT / RUN / "metrics.jsonl").open()]
+    points = [json.loads(line) for line in (PROJECT / directory / "metrics.jsonl").open()]
     accuracy = [point["accuracy"] for point in points if point["split"] == "test"][-1]
     print(f"""
-checkpoints  demo/my_project/{RUN.as_posix()}/checkpoints
-summaries    demo/my_project/{RUN.as_posix()}, for TensorBoard
+checkpoints  demo/my_project/{directory}/checkpoints
+summaries    demo/my_project/{directory}, for TensorBoard
 accuracy     {accuracy:.2%} on held-out digits
 
 Try next:

@@ -13,8 +13,11 @@ from pathlib import Path
 EMITTED = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
 
 # Answers as the Python that its name says, makes environments that hold copies of itself, and is
-# uv there.
-STAND_IN = f"""#!{sys.executable} -IS
+# uv there. Its second line is a command to sh and a string to Python: a path with spaces cannot
+# stand in the first.
+STAND_IN = f"""#!/bin/sh
+'''exec' "{sys.executable}" -IS "$0" "$@"
+'''
 import os, shutil, sys, time
 line = " ".join(sys.argv)
 if "json.dumps" in line:
@@ -82,7 +85,10 @@ class BareProject:
     def start_until_pip(self, seconds: str) -> subprocess.Popen[str]:
         """Starts install.py and returns while pip, which takes so many seconds, is at work."""
         process = self.start(PIP_SECONDS=seconds)
+        deadline = time.monotonic() + 20
         while not (self.venv / "bin" / "python").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.3)
         return process

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from environments import ROOT, RUNTIMES, Unavailable, make_environment
 
 PROMPTS = {key for key in json.loads((ROOT / "cookiecutter.json").read_text()) if key[0] != "_"}
 
-# Set once by the process that starts the tests, for itself and for the workers of pytest-xdist:
-# {"tf1": {"python": path} or {"missing": reason}, "tf2": …}
+# Set by the process that starts the tests, unless it is set, for itself and for the workers of
+# pytest-xdist: {"tf1": {"python": path} or {"missing": reason}, "tf2": …}
 ENVIRONMENTS = "TF_TRAIN_TEMPLATE_ENVIRONMENTS"
 
 
@@ -102,8 +103,24 @@ def default_bake(bake_to_share) -> BakedProject:
     return bake_to_share()
 
 
+def _wants_tensorflow(config: pytest.Config) -> bool:
+    """Whether a test marked tensorflow will run; asks pytest itself, whose workers collect late."""
+    option = config.option
+    if option.collectonly or "not tensorflow" in option.markexpr:
+        return False
+    marked = f"({option.markexpr}) and tensorflow" if option.markexpr else "tensorflow"
+    command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
+    command += ["--collect-only", "-q", "-m", marked]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    return done.returncode != pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput") or "not tensorflow" in config.option.markexpr:
+    if (
+        hasattr(config, "workerinput")
+        or ENVIRONMENTS in os.environ
+        or not _wants_tensorflow(config)
+    ):
         return
     environments = {}
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -157,3 +174,10 @@ def runtime_python(runtime: str) -> Path:
     if "missing" in environment:
         pytest.fail(f"REQUIRE_TF1=1, but: {environment['missing']}", pytrace=False)
     return Path(environment["python"])
+
+
+@pytest.fixture(scope="session")
+def any_python() -> Path:
+    """The Python of the first shared environment that there is, for what one TensorFlow shows."""
+    environments = json.loads(os.environ[ENVIRONMENTS]).values()
+    return Path(next(one["python"] for one in environments if "python" in one))

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +22,8 @@ class Unavailable(Exception):
 def make_environment(runtime: str) -> Path:
     """Sets an environment up by the emitted scripts/install.py and returns its Python.
 
-    Quick when it is there: its name holds a key that follows from what it is made of.
+    Quick when it is there: its name holds a key that follows from what it is made of. Those of
+    other keys are removed when no test has used them for an hour.
     Raises Unavailable where install.py exits with 2, RuntimeError where it fails otherwise.
     """
     install = SOURCE / "scripts" / "install.py"
@@ -39,4 +42,8 @@ def make_environment(runtime: str) -> Path:
         raise Unavailable(shown.rpartition("install.py: ")[2].strip())
     if process.returncode != 0:
         raise RuntimeError(f"{install} exited with {process.returncode}:\n{shown}")
+    os.utime(environment)
+    for other in CACHE.glob(f"{runtime}-*"):
+        if other.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(other, ignore_errors=True)
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

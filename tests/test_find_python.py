@@ -6,10 +6,11 @@ import platform
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from bare_project import BareProject
+from bare_project import EMITTED, BareProject
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts")
 needs_x86_64 = pytest.mark.skipif(
@@ -95,3 +96,70 @@ def test_where_no_python37_can_be_had_the_ways_out_are_printed(project: BareProj
     assert not project.venv.exists()
     assert list(project.scratch.iterdir()) == []
     assert not (project.home / ".local").exists()
+
+
+@pytest.fixture
+def find_python(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The emitted scripts/find_python.py, on a machine without Pythons."""
+    monkeypatch.syspath_prepend(EMITTED / "scripts")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delenv("PYTHON37", raising=False)
+    import find_python
+
+    monkeypatch.setattr(find_python, "candidates", lambda version: [])
+    monkeypatch.setattr(find_python, "fetch_python37", lambda: 1 / 0)
+    return find_python
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "flaw"),
+    [
+        (["CPython", "3.7.17", "x86_64", True], "3.7", ""),
+        (["CPython", "3.7.9", "amd64", True], "3.7", ""),
+        (["CPython", "3.12.1", "arm64", True], "3.12", ""),
+        (["PyPy", "3.7.13", "x86_64", True], "3.7", "is PyPy 3.7.13 for x86_64"),
+        (["CPython", "3.7.17", "32 bits", True], "3.7", "is CPython 3.7.17 for 32 bits"),
+        (["CPython", "3.12.1", "32 bits", True], "3.12", "is CPython 3.12.1 for 32 bits"),
+        (["CPython", "3.7.17", "arm64", True], "3.7", "is CPython 3.7.17 for arm64"),
+        (["CPython", "3.8.18", "x86_64", True], "3.7", "is CPython 3.8.18 for x86_64"),
+        (
+            ["CPython", "3.12.1", "x86_64", False],
+            "3.12",
+            "lacks venv or ensurepip (Debian, Ubuntu: apt install python3.12-venv)",
+        ),
+    ],
+)
+def test_a_python_that_will_not_do_is_refused_with_its_flaw(
+    find_python: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: list[object],
+    wanted: str,
+    flaw: str,
+) -> None:
+    monkeypatch.setattr(find_python, "run", lambda *_, **__: (0, json.dumps(answer)))
+    python, found = find_python.inspect(["python"], [wanted])
+    assert found == flaw
+    assert python == (None if flaw else (["python"], answer[1]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "machine", "said"),
+    [
+        ("tf1", "arm64", "TensorFlow 1.15 has no build for arm64: RUNTIME=tf2 runs the same"),
+        ("tf2", "x86_64", "TensorFlow 2.x needs Python 3.10 to 3.13: install one"),
+    ],
+)
+def test_where_nothing_can_be_fetched_the_way_out_is_named(
+    find_python: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    machine: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(find_python, "inspect", lambda *_: (None, "is too old"))
+    with pytest.raises(find_python.Stop) as stopped:
+        find_python.choose_python(wanted, avoid="/nowhere", last="/old/python")
+    code, message = stopped.value.args
+    assert code == 2
+    assert message.startswith(said)

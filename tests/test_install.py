@@ -53,7 +53,7 @@ def test_another_runtime_takes_the_place_of_the_first(project: BareProject) -> N
     settings = {"PIP_USER": "1", "PIP_TARGET": str(project.home / "elsewhere")}
     code, output = project.install(RUNTIME="tf2", **settings)
     assert code == 0, output
-    assert "in place of TensorFlow 1.15.5 on Python 3.7.17: about 610 MB" in output
+    assert "in place of TensorFlow 1.15.5 on Python 3.7.17: about 630 MB" in output
     assert "Ready: TensorFlow 2.21.0 on Python 3.1" in output
     command = [project.venv / "bin/python", "-c", "import tensorflow; print(tensorflow.__file__)"]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
@@ -133,9 +133,9 @@ def test_a_folder_or_file_that_is_no_environment_is_left_alone(project: BareProj
 
 def test_a_place_that_cannot_be_written_is_named_in_one_line(project: BareProject) -> None:
     (project.root / "file").touch()
-    code, output = project.install("--venv", "file/venv")
-    assert code == 1
-    assert f"\ninstall.py: cannot use {project.root}/file/venv: Not a directory." in output
+    code, output = project.install("--venv", "file/venv", HOME=os.devnull)  # nothing is fetched
+    assert (code, len(output.splitlines())) == (1, 1), output
+    assert f"install.py: cannot use {project.root}/file/venv: Not a directory." in output
 
 
 def test_an_unknown_runtime_is_refused_in_one_line(project: BareProject) -> None:

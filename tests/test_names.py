@@ -37,6 +37,9 @@ REFUSED_SLUGS = {
         "tqdm",
     ],
     "a directory of the project": ["tests", "scripts", "requirements", "datasets", "runs"],
+    "known to pytest": ["conftest", "test_", "test_model"],
+    "known to Hydra": ["hydra_plugins"],
+    "a device of Windows": ["con", "prn", "aux", "nul", "com0", "com9", "lpt0", "lpt9"],
     "code": ["$(touch x)", "__import__('os')", "{{ '{{' }} 1/0 }}", '"""+1', "a\nb", "a\x07"],
 }
 
@@ -80,16 +83,36 @@ def test_a_slug_that_cannot_name_a_package_is_refused_in_one_line(refuse, capfd,
         )
 
 
-@pytest.mark.parametrize("slug", ["a", "a" * 40, "match", "data", "model", "build", "dist"])
+@pytest.mark.parametrize(
+    "slug", ["a", "a" * 40, "match", "data", "model", "build", "dist", "conference", "testing"]
+)
 def test_any_other_slug_is_taken(bake, slug):
     assert bake(project_slug=slug).path.name == slug
 
 
 @pytest.mark.parametrize("prompt", ["project_name", "author_name"])
-@pytest.mark.parametrize("text", ["", "  ", "two\nlines", "a\tb", "\x1b[31m", "a\u2028b"])
-def test_a_name_that_is_not_one_line_of_text_is_refused(refuse, capfd, prompt, text):
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "two\nlines", "a\tb", "\x1b[31m", "a\u2028b", "a\u202eb", "a\u2066b", "é" * 101],
+)
+def test_a_name_that_is_not_one_short_line_of_text_is_refused(refuse, capfd, prompt, text):
     refuse(**{"project_slug": "fine", prompt: text})
     assert f"error: {prompt} " in capfd.readouterr().err
+
+
+def test_a_name_of_100_letters_is_taken(bake):
+    assert bake(project_slug="fine", project_name="é" * 100, author_name="é" * 100)
+
+
+def test_a_python_that_is_too_old_for_the_template_is_named_in_one_line():
+    hook = (ROOT / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    aged = "import sys; sys.version_info = (3, 9, 18); exec(sys.stdin.read())"
+    command = [sys.executable, "-c", aged]
+    done = subprocess.run(command, input=hook, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        "error: cookiecutter runs on Python 3.9; .* needs >= 3.10, .*\n", done.stderr
+    )
 
 
 def cookiecutter(directory, *answers, code):

@@ -1,5 +1,6 @@
 """What a bake looks like: its files, their text, and what git, ruff and mypy make of them."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cookiecutter.main import cookiecutter
 
 from conftest import BakedProject
 from environments import ROOT, SOURCE
@@ -44,6 +46,19 @@ def test_caches_in_a_working_copy_of_the_template_are_not_baked(cookies, default
         (tmp_path / SOURCE.name / cache / "1").write_bytes(b"{{ text\n" * 99 + b"\x91")
     result = cookies.bake(template=str(tmp_path))
     assert BakedProject(result.project_path).files() == default_bake.files()
+
+
+def test_a_project_that_is_baked_once_more_keeps_what_was_made_in_it(default_bake, tmp_path):
+    made = {f"{folder}/.ruff_cache/1" for folder in ("datasets/a", "runs/a", ".venv/lib")}
+    made |= {"runs/__pycache__/1", "my_project/.my_cache/1"}
+    for file in made:
+        (tmp_path / "my_project" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my_project" / file).touch()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"replay_dir": str(tmp_path), "cookiecutters_dir": str(tmp_path)}))
+    options = {"no_input": True, "overwrite_if_exists": True, "config_file": str(config)}
+    cookiecutter(str(ROOT), output_dir=str(tmp_path), **options)
+    assert BakedProject(tmp_path / "my_project").files() == default_bake.files() | made
 
 
 def test_nothing_is_left_unrendered(default_bake):
@@ -112,9 +127,9 @@ def test_make_help_lists_every_target(default_bake):
     assert [line.split()[1] for line in shown.splitlines()] == targets
 
 
-def test_make_train_sets_up_what_is_missing_unless_a_python_is_named(default_bake):
-    train = "-m my_project.train model.hidden=9"
-    shown = default_bake.run("make", "-n", "train", "ARGS=model.hidden=9")
-    assert shown == f'python3 scripts/install.py\n".venv/bin/python" {train}\n'
-    shown = default_bake.run("make", "-n", "train", "ARGS=model.hidden=9", "PYTHON=my python")
-    assert shown == f'"my python" {train}\n'
+@pytest.mark.parametrize(("target", "module"), [("train", "my_project.train"), ("test", "pytest")])
+def test_make_sets_up_what_is_missing_unless_a_python_is_named(default_bake, target, module):
+    shown = default_bake.run("make", "-n", target, "ARGS=a=9 b")
+    assert shown == f'python3 scripts/install.py\n".venv/bin/python" -m {module} a=9 b\n'
+    shown = default_bake.run("make", "-n", target, "ARGS=a=9 b", "PYTHON=my python")
+    assert shown == f'"my python" -m {module} a=9 b\n'

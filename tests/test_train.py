@@ -98,6 +98,15 @@ def test_running_a_finished_run_again_changes_nothing(trained):
     assert trained.contents("straight") == before
 
 
+def test_the_demo_learns_to_tell_digits_apart(bake, any_python):
+    project = bake()
+    project.run(any_python, "-m", "my_project.train", "data=digits", "run_dir=runs/demo")
+    lines = (project.path / "runs/demo/metrics.jsonl").read_text("utf-8").splitlines()
+    points = [json.loads(line) for line in lines]
+    # Not 1.0: a test set that can be learnt by heart would measure nothing.
+    assert 0.90 < [point["accuracy"] for point in points if point["split"] == "test"][-1] < 0.995
+
+
 @pytest.mark.parametrize(
     ("setting", "hint"),
     [

@@ -24,7 +24,7 @@ from environment import CONFIG, MARK, Stop, clear, interpreter, make_venv, must,
 from find_python import PYTHONS, Python, choose_python  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOWNLOAD_MB = {"tf1": 140, "tf2": 610}
+DOWNLOAD_MB = {"tf1": 140, "tf2": 630}
 
 
 def lock() -> None:
@@ -42,12 +42,17 @@ def lock() -> None:
 
 
 def check_place(venv: str) -> None:
-    """Refuse to delete what is not ours."""
+    """Refuse to delete what is not ours, and a place that cannot be written."""
     if os.path.lexists(venv) and not os.path.isdir(venv):
         raise Stop(2, f"{venv} is not a folder: remove it, or name another place with --venv.")
     names = os.listdir(venv) if os.path.isdir(venv) else []
     if names and CONFIG not in names:
         raise Stop(2, f"{venv} is no environment and stays: name another place with --venv.")
+    new = not os.path.isdir(venv)
+    os.makedirs(venv, exist_ok=True)
+    tempfile.TemporaryFile(dir=venv).close()
+    if new:
+        os.rmdir(venv)
 
 
 def read_mark(venv: str) -> Dict[str, Any]:
@@ -67,7 +72,7 @@ def build(python: Python, venv: str, requirements: str) -> str:
     try:
         make_venv(python.command, venv)
         # Modules are compiled on first use, which saves five to ten seconds here.
-        pip_install(venv, ["--no-compile", "--requirement", requirements])
+        pip_install(venv, ["--retries", "2", "--no-compile", "--requirement", requirements])
         test = "import tensorflow.compat.v1 as tf; print(tf.__version__)"
         printed = must([interpreter(venv), "-I", "-c", test], "TensorFlow's import")
     except BaseException:

@@ -36,7 +36,7 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("trainer.last_step=1.5", "expected a whole number"),
         ("trainer.last_step=true", "expected a whole number"),
         ("trainer.last_step=null", "expected a whole number"),
-        ("model.learning_rate=fast", r"expected a number, such as 0\.001"),
+        ("model.learning_rate=fast", r"expected a number, such as 0\.002"),
         ("trainer.allow_growth=1", "expected true or false"),
         ("trainer.hooks=1", "expected a list"),
         ("model.clip=5", r"expected one of model\.clip\.value"),

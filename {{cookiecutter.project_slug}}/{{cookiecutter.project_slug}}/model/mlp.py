@@ -22,7 +22,7 @@ class MLP(Model):
     """
 
     def __init__(
-        self, hidden: int = 256, classes: int = 10, dropout: float = 0.1, **others: Any
+        self, hidden: int = 256, classes: int = 10, dropout: float = 0.2, **others: Any
     ) -> None:
         super().__init__(**others)
         if hidden < 1 or classes < 1:

@@ -10,9 +10,11 @@ from typing import Any
 
 def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -> None:
     """Appends one line; a number that is not finite becomes null, since JSON has none."""
-    values = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    line: dict[str, Any] = {"step": step, "split": split}
+    for name, value in values.items():
+        line[name] = value if math.isfinite(value) else None
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        file.write(json.dumps(line) + "\n")
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:

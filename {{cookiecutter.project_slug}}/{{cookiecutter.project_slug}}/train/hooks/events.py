@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection
+from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
@@ -26,7 +26,7 @@ class EventsHook(EveryHook):
     ) -> None:
         super().__init__(every_n_steps, every_n_secs, always)
         self.directory = directory
-        self.writer: tf.summary.FileWriter | None = None
+        self.writer: Any = None  # a tf.summary.FileWriter while there is a session
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
