@@ -133,7 +133,7 @@ accuracy     {accuracy:.2%} on held-out digits
 
 Try next:
   cd demo/my_project
-  make train ARGS="data=digits model.hidden=256"    # a wider network
+  make train ARGS="data=digits model.hidden=512"    # a wider network
   make train    # real MNIST, 11 MB to download""")
     if fell_back:
         print(f"\n{NOTICE}")

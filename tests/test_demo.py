@@ -139,7 +139,7 @@ def test_the_demo_trains_and_says_what_came_of_it(world, project, capsys):
         "",
         "Try next:",
         "  cd demo/my_project",
-        '  make train ARGS="data=digits model.hidden=256"    # a wider network',
+        '  make train ARGS="data=digits model.hidden=512"    # a wider network',
         "  make train    # real MNIST, 11 MB to download",
     ]
 
