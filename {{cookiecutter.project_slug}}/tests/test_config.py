@@ -39,6 +39,7 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("model.learning_rate=fast", r"expected a number, such as 0\.002"),
         ("trainer.allow_growth=1", "expected true or false"),
         ("trainer.hooks=1", "expected a list"),
+        ("model.clip={norm: 1}", r"expected one of model\.clip\.value"),
         ("model.clip=5", r"expected one of model\.clip\.value"),
         ("model.hidden=1,2", "expected a whole number"),
         ("model.learning_rate=nan", "expected a number"),
@@ -129,9 +130,23 @@ def test_text_stays_as_it_was_typed(text):
 
 
 def test_a_damaged_config_of_a_run_is_named(run):
-    (run / "config.yaml").write_text("a: [1\n")
-    with pytest.raises(ConfigError, match=r"the settings cannot be read: while parsing"):
-        load_config([f"run_dir={run}"])
+    for content in (b"a: [1\n", b"", b"x: 1\n", b"- 1\n", b"\xff\xfe", b"trainer: null\n"):
+        (run / "config.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"config\.yaml: is damaged"):
+            load_config([f"run_dir={run}"])
+
+
+def test_groups_chosen_again_take_the_runs_own_seed_and_other_settings(tmp_path):
+    given = ["data=digits", "seed=5", "data.train_examples=50", f"run_dir={tmp_path}"]
+    text = OmegaConf.to_yaml(load_config(given), resolve=True).replace("  max_to_keep: 5\n", "")
+    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-3.index").write_text("")
+    config = load_config([f"run_dir={tmp_path}", "trainer=session", "data.train_examples=50"])
+    assert config.trainer.seed == config.data.seed == 5
+    config = load_config([*given[3:], *given[:1], *given[2:3], "trainer.max_to_keep=3"])
+    assert config.data.seed == 5
+    assert config.trainer.max_to_keep == 3  # a setting that is newer than the run
 
 
 def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):

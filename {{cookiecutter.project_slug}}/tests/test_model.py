@@ -109,13 +109,60 @@ def test_a_write_that_the_loss_needs_is_refused():
         Early().training_step(tf.constant(INPUTS), tf.constant(LABELS))
 
 
+def test_a_write_inside_a_loop_of_the_model_is_refused():
+    class Loops(Linear):
+        def build(self, input_shape):
+            self.count = self.add_weight("count", [], initializer="zeros", trainable=False)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            def body(turn):
+                with tf.control_dependencies([self.count.assign_add(1.0)]):
+                    return turn + 1
+
+            self.add_update(tf.while_loop(lambda turn: turn < 3, body, [tf.constant(0)]))
+            return super().call(inputs, training)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="in a loop of its own"):
+        Loops().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
 def test_a_train_op_that_leaves_the_global_step_is_refused():
     class Endless(Linear):
         def optimize(self, loss, updates=(), writes=()):
             return self.optimizer.minimize(loss)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="not raise the global step"):
-        Endless().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    class Hasty(Linear):
+        def optimize(self, loss, updates=(), writes=()):
+            step = tf.train.get_global_step()
+            update = self.optimizer.minimize(loss, global_step=step)
+            return tf.group(update, step.assign_add(1))
+
+    for wrong, times in ((Endless(), 0), (Hasty(), 2)):
+        with tf.Graph().as_default():
+            tf.train.create_global_step()
+            with pytest.raises(ModelError, match=f"raises the global step {times} times"):
+                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
+    class Skips(Linear):
+        def optimize(self, loss, updates=(), writes=()):
+            pairs = self.optimizer.compute_gradients(loss, self.trainable_variables)
+            step = tf.train.get_global_step()
+
+            def apply():
+                with tf.control_dependencies([self.optimizer.apply_gradients(pairs, step)]):
+                    return tf.constant(True)
+
+            return tf.cond(loss < 1e9, apply, lambda: tf.constant(False))
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.train.create_global_step()
+        train_op, _, _ = Skips().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+        session.run(tf.global_variables_initializer())
+        session.run(train_op)
+        assert session.run(step) == 1
 
 
 def test_a_layer_that_is_frozen_stays_as_it_is():
@@ -202,7 +249,7 @@ def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
         def loss(self, outputs, labels):
             return tf.reduce_mean(tf.square(outputs - labels), axis=1)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match=r"vector.loss .* \(8,\)"):
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=r"vector.loss .*\(8,\)"):
         Vector().training_step(tf.constant(INPUTS), tf.constant(LABELS))
 
 

@@ -19,6 +19,7 @@ from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.train.devices import session_config
 from {{ cookiecutter.project_slug }}.train.hooks import LogHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
+from {{ cookiecutter.project_slug }}.train.run import Run
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 
 
@@ -315,6 +316,34 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(fit, tmp_path, var
     assert checkpoint_steps(tmp_path / "run")[0] == 10
 
 
+def test_after_a_damaged_checkpoint_the_older_ones_are_still_counted(fit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the default directory, runs/..., is relative
+    fit("run", last_step=30, checkpoint_every_n_steps=10, max_to_keep=3)
+    os.remove("run/checkpoints/model.ckpt-30.index")
+    fit("run", last_step=60, checkpoint_every_n_steps=10, max_to_keep=3)
+    assert checkpoint_steps("run") == [40, 50, 60]
+    assert "../" not in (tmp_path / "run" / "checkpoints" / "checkpoint").read_text()
+
+
+def test_who_finds_a_run_in_use_removes_nothing(tmp_path):
+    with Run(str(tmp_path / "run")).opened():
+        with pytest.raises(RunError, match="in use"), Run(str(tmp_path / "run")).opened():
+            pass
+        assert (tmp_path / "run" / "lock").exists()
+    assert not (tmp_path / "run").exists()  # no step was done
+
+
+def test_an_optimiser_that_is_made_anew_in_each_step_is_refused(fit, tmp_path):
+    class Anew(MLP):
+        def optimize(self, loss, updates=(), writes=()):
+            step = tf.train.get_global_step()
+            return tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, global_step=step)
+
+    with pytest.raises(ModelError, match="made again for the loop"):
+        fit(tmp_path / "run", model=Anew(hidden=16))
+    fit(tmp_path / "plain", model=Anew(hidden=16), max_inner_steps=1)
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(fit, tmp_path):
     fit(tmp_path / "run", last_step=20)
     for path in glob.glob(f"{tmp_path}/run/checkpoints/*.index"):
@@ -329,6 +358,22 @@ def test_a_checkpoint_of_another_model_is_refused_with_names_and_shapes(fit, tmp
     fit(tmp_path / "run", last_step=5)
     with pytest.raises(RunError, match=r"mlp/dense/bias is \[16\] there, \[8\] in the model"):
         fit(tmp_path / "run", last_step=10, model=MLP(hidden=8))
+
+
+def test_a_run_with_a_partitioned_variable_goes_on(fit, tmp_path, variables):
+    class Parts(MLP):
+        def build(self, input_shape):
+            halves = tf.fixed_size_partitioner(2)
+            whole = tf.get_variable("offset", [10], partitioner=halves)
+            self.parts = list(whole)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return super().call(inputs, training) + tf.concat(self.parts, 0)
+
+    for last_step in (5, 10):
+        fit(tmp_path / "run", last_step=last_step, model=Parts(hidden=16))
+    assert variables(tmp_path / "run")["offset"].shape == (10,)
 
 
 def test_training_batches_that_end_are_an_error_and_what_was_trained_is_saved(
@@ -427,10 +472,17 @@ def test_tensorboard_is_told_to_forget_what_comes_after_the_checkpoint(fit, tmp_
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"last_step": 0}, {"log_every_n_steps": -5}, {"max_to_keep": -1}, {"max_inner_steps": 0}],
+    [
+        {"seed": 2**31},
+        {"hooks": ["a.B"]},
+        {"last_step": 0},
+        {"log_every_n_steps": -5},
+        {"max_to_keep": -1},
+        {"max_inner_steps": 0},
+    ],
 )
 def test_numbers_without_a_meaning_are_refused(arguments):
-    with pytest.raises(ConfigError, match=r"-|=0"):
+    with pytest.raises(ConfigError, match="found"):
         SessionTrainer(**arguments)
 
 

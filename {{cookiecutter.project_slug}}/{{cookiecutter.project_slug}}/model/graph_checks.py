@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from typing import Any, Iterable
 
 import tensorflow.compat.v1 as tf
 
@@ -45,13 +45,22 @@ def writes_since(count: int) -> list[tf.Operation]:
 
 def refuse_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> None:
     """Raises ModelError if a variable is written before the loss is known to be finite."""
-    early = ancestors([loss.op]).intersection(writes)
+    before = ancestors([loss.op])
+    early = [op.name for op in writes if op in before or _loop_of(op) is not _loop_of(loss.op)]
     if early:
-        names = ", ".join(sorted(operation.name for operation in early))
         raise ModelError(
-            f"{names}: a variable is written before the loss is known, so that a NaN could get "
-            "into it; use the new value itself in call, and give the write to self.add_update"
+            f"{', '.join(early)}: a variable is written before the loss is known, so that a NaN "
+            "could get into it, or in a loop of its own; use the new value itself in call, and "
+            "give the write to self.add_update outside of loops"
         )
+
+
+def _loop_of(operation: tf.Operation) -> Any:
+    """The innermost while loop that an operation is in, None outside of loops."""
+    context = operation._get_control_flow_context()
+    while context is not None and not context.IsWhileContext():
+        context = context.outer_context
+    return context
 
 
 def refuse_stateful_random(targets: Iterable[tf.Operation]) -> None:
@@ -67,16 +76,19 @@ def refuse_stateful_random(targets: Iterable[tf.Operation]) -> None:
             )
 
 
-def refuse_standing_still(train_op: tf.Operation, global_step: tf.Variable) -> None:
-    """Raises ModelError if a train op does not raise the global step: it would never end."""
+def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
+    """Raises ModelError unless a train op raises the global step once."""
+    always, conditional = 0, 0
     for operation in ancestors([train_op]):
         if WRITES.match(operation.type):
-            written = operation.inputs[0].op
-            if written.type == "Enter":  # how a loop sees what is outside of it
+            written, in_cond = operation.inputs[0].op, False
+            while written.type in ("Enter", "Switch"):  # the doors into a loop and into a cond
+                in_cond |= written.type == "Switch"
                 written = written.inputs[0].op
             if written is global_step.handle.op:
-                return
-    raise ModelError(
-        "the train op that optimize returned does not raise the global step; give "
-        "global_step=tf.train.get_global_step() to apply_gradients or minimize"
-    )
+                always, conditional = always + (not in_cond), conditional + in_cond
+    if always > 1 or not always + conditional:
+        raise ModelError(
+            f"the train op that optimize returned raises the global step {always} times, expected "
+            "once; give global_step=tf.train.get_global_step() to one apply_gradients or minimize"
+        )

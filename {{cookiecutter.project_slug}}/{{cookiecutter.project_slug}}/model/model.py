@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError
 from .graph_checks import (
+    check_global_step,
     refuse_early_writes,
-    refuse_standing_still,
     refuse_stateful_random,
     writes_since,
 )
@@ -105,9 +105,9 @@ class Model(tf.keras.layers.Layer):
         writes = writes_since(operations)
         refuse_early_writes(writes, loss)
         self._refuse_untracked_variables()
-        train_op = self.optimize(loss, _added(self.updates, updates_before), writes)
+        train_op = tf.group(self.optimize(loss, _added(self.updates, updates_before), writes))
         refuse_stateful_random([train_op, loss.op])
-        refuse_standing_still(train_op, tf.train.get_or_create_global_step())
+        check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
 
     def outputs_and_loss(
@@ -117,10 +117,10 @@ class Model(tf.keras.layers.Layer):
         before = list(self.losses)
         outputs = self(features, training=training)
         loss = self.loss(outputs, labels)
-        if loss.shape.rank != 0:
+        if not isinstance(loss, tf.Tensor) or loss.shape.rank != 0:
             raise ModelError(
-                f"{self.name}.loss returned the shape {loss.shape}, expected a single number; "
-                "take tf.reduce_mean of it"
+                f"{self.name}.loss returned {loss}, expected a tensor with a single number; "
+                "take tf.reduce_mean, or the sum of several losses"
             )
         return outputs, tf.add_n([loss, *_added(self.losses, before)])
 

@@ -20,9 +20,8 @@ def newest_checkpoint(directory: str) -> tuple[str | None, int]:
     Raises:
         RunError: there are checkpoints, but none can be read.
     """
-    # Not from the file `checkpoint` alone: it may name files that are gone.
-    prefixes = {path[: -len(".index")] for path in glob.glob(f"{glob.escape(directory)}/*.index")}
-    for prefix in sorted(prefixes, key=_step_in_name, reverse=True):
+    prefixes = _prefixes(directory)
+    for prefix in reversed(prefixes):
         try:
             reader = tf.train.load_checkpoint(prefix)
             for name in reader.get_variable_to_shape_map():
@@ -47,26 +46,34 @@ def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable])
         RunError: it is of another model; names the variables and shapes that differ.
     """
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-    wanted = {variable.op.name: variable.shape.as_list() for variable in variables}
-    different = [
-        f"{name} is {saved.get(name, 'not there')} there, {shape} in the model"
-        for name, shape in sorted(wanted.items())
-        if saved.get(name) != shape
-    ]
+    different = []
+    for variable in variables:
+        part = getattr(variable, "_save_slice_info", None)  # partitioned, but saved as a whole
+        name = part.full_name if part else variable.op.name
+        shape = list(part.full_shape) if part else variable.shape.as_list()
+        if name not in saved:
+            different.append(f"{name} is in the model only")
+        elif saved[name] != shape:
+            different.append(f"{name} is {saved[name]} there, {shape} in the model")
     if different:
         raise RunError(
             f"{prefix}: is of another model: {'; '.join(different[:5])}; start a new run, or "
             "make the model what it was"
         )
     state = tf.train.get_checkpoint_state(directory)
-    listed = [os.path.abspath(path) for path in state.all_model_checkpoint_paths] if state else []
-    if listed[-1:] != [os.path.abspath(prefix)]:
-        kept = [path for path in listed if _step_in_name(path) < _step_in_name(prefix)]
-        tf.train.update_checkpoint_state(
-            directory, prefix, [path for path in kept if os.path.exists(f"{path}.index")] + [prefix]
-        )
+    if state is None or os.path.basename(state.model_checkpoint_path) != os.path.basename(prefix):
+        # All are listed: what is not, max_to_keep would never remove.
+        older = [path for path in _prefixes(directory) if _step(path) < _step(prefix)]
+        tf.train.update_checkpoint_state(directory, prefix, [*older, prefix])
 
 
-def _step_in_name(prefix: str) -> int:
+def _prefixes(directory: str) -> list[str]:
+    """All checkpoints of a directory, the oldest first."""
+    # Not from the file `checkpoint` alone: it may name files that are gone.
+    paths = glob.glob(os.path.join(glob.escape(directory), "*.index"))
+    return sorted((path[: -len(".index")] for path in paths), key=_step)
+
+
+def _step(prefix: str) -> int:
     step = prefix.rpartition("-")[2]
     return int(step) if step.isdigit() else -1

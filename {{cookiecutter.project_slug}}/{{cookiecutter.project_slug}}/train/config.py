@@ -43,24 +43,41 @@ def load_config(arguments: Sequence[str]) -> DictConfig:
         _check_choice(group, name)
     try:
         config = _compose([f"{group}={name}" for group, name in choices.items()])
-        _change(config, changes)
-        run_dir = OmegaConf.select(config, "trainer.run_dir")
-        saved = os.path.join(run_dir or "", "config.yaml")
+        typed = changes.get("run_dir") or changes.get("trainer.run_dir")
+        run_dir = str(OmegaConf.create({"run_dir": typed or config.run_dir}).run_dir)
         # A run without a checkpoint has no weights yet that belong to its settings.
         if not run_dir or not glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index"):
+            _change(config, changes)
             return config
-        if not os.path.exists(saved):
-            raise ConfigError(f"{run_dir}: was started without settings; continue it from Python")
-        before = OmegaConf.load(saved)
-        continued = before.copy()
-        for group in choices:
-            continued[group] = OmegaConf.to_container(config[group], resolve=True)
-        _change(continued, changes)
-        continued.run_dir = continued.trainer.run_dir = run_dir
-        _refuse_differences(before, continued, saved)
-        return continued
+        before = _load(run_dir)
+        config.seed = before.seed
+        for group in set(_groups()).intersection(before) - set(choices):
+            # Below the run's own values stand those of settings that are newer than the run.
+            same_class = config[group]._target_ == before[group]._target_
+            newer = config[group] if same_class else {}
+            config[group] = OmegaConf.merge(newer, before[group])
+        config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+        _change(config, changes)
+        config.run_dir = config.trainer.run_dir = run_dir
+        _refuse_differences(before, config, [*_keys(before), *changes], run_dir)
+        return config
     except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         raise ConfigError(f"the settings cannot be read: {_first_line(error)}") from None
+
+
+def _load(run_dir: str) -> DictConfig:
+    """The settings that a run was started with."""
+    path = os.path.join(run_dir, "config.yaml")
+    if not os.path.exists(path):
+        raise ConfigError(f"{run_dir}: was started without settings; continue it from Python")
+    try:
+        config = OmegaConf.load(path)
+        whole = all("_target_" in config[group] for group in ("data", "model", "trainer"))
+    except (OmegaConfBaseException, YAMLError, TypeError, ValueError, KeyError, IndexError):
+        whole = False
+    if not whole or "seed" not in config:
+        raise ConfigError(f"{path}: is damaged; write it again, or start a new run")
+    return config
 
 
 def instantiate(config: DictConfig) -> Any:
@@ -158,7 +175,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
     elif OmegaConf.is_list(default):
         fits, expected = isinstance(value, list), "a list as [a,b]"
     elif OmegaConf.is_dict(default):
-        fits = isinstance(value, dict)
+        fits = isinstance(value, dict) and not default
         expected = f"one of {', '.join(f'{key}.{inner}' for inner in default)}"
     else:
         return
@@ -183,20 +200,19 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def _refuse_differences(before: DictConfig, now: DictConfig, saved: str) -> None:
-    keys = dict.fromkeys([*_keys(before), *_keys(now)])
+def _refuse_differences(before: DictConfig, now: DictConfig, keys: list[str], run_dir: str) -> None:
     fixed = [key for key in keys if f"{key}.".startswith(tuple(f"{name}." for name in FIXED))]
     different = [
         f"{key} was {OmegaConf.select(before, key)}, is {OmegaConf.select(now, key)}"
-        for key in fixed
+        for key in dict.fromkeys(fixed)
         if key not in FREE
-        and not OmegaConf.is_dict(OmegaConf.select(now, key))
+        and not OmegaConf.is_dict(OmegaConf.select(before, key))
         and OmegaConf.select(before, key) != OmegaConf.select(now, key)
     ]
     if different:
         raise ConfigError(
             f"this run was started with other settings: {'; '.join(different)}; leave them as "
-            f"they were, start a new run, or edit {saved} if you mean it"
+            f"they were, start a new run, or edit {run_dir}/config.yaml if you mean it"
         )
 
 

@@ -7,6 +7,8 @@ from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from ..errors import ModelError
+
 
 class LeanLoop:
     """Runs training steps in a `tf.while_loop`, up to the next one that a hook wants to see.
@@ -52,6 +54,7 @@ class LeanLoop:
             with tf.control_dependencies([step()]):
                 return done + 1
 
+        variables = {variable.op.name for variable in tf.global_variables()}
         self._loop = tf.while_loop(
             lambda done: tf.logical_and(done < self._limit, ~self._stop.read_value()),
             body,
@@ -59,6 +62,12 @@ class LeanLoop:
             parallel_iterations=1,
             back_prop=False,
         )
+        again = [v.op.name for v in tf.global_variables() if v.op.name not in variables]
+        if again:
+            raise ModelError(
+                f"{', '.join(again)}: made again for the loop inside the graph, which would train "
+                "them apart; make optimisers, averages and variables in __init__ or build"
+            )
 
     def advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         """Does the steps before the next one to be seen; for `MonitoredSession.run_step_fn`."""

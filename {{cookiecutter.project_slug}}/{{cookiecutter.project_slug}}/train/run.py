@@ -59,7 +59,6 @@ class Run:
             RunError: another process trains in the directory, or it cannot be written.
         """
         self.refuse_if_foreign()
-        new = not os.path.isdir(self.directory) or not os.listdir(self.directory)
         try:
             os.makedirs(self.checkpoints, exist_ok=True)
         except OSError as error:
@@ -67,12 +66,14 @@ class Run:
                 f"{self.directory}: cannot be made ({error.strerror}); "
                 "set run_dir to a directory you may write to"
             ) from None
-        try:
-            with locked(self.directory), self._logged():
-                yield
-        finally:
-            if new and not os.path.exists(self.metrics):
-                shutil.rmtree(self.directory, ignore_errors=True)
+        with locked(self.directory):  # first: only who has the lock may remove anything
+            new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
+            try:
+                with self._logged():
+                    yield
+            finally:
+                if new and not os.path.exists(self.metrics):
+                    shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.contextmanager
     def _logged(self) -> Iterator[None]:
@@ -104,7 +105,8 @@ def disk_errors(directory: str) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         text = str(error)
         cause = re.search("No space left on device|Permission denied|Read-only file system", text)
-        if cause is None and "Disk quota exceeded" not in text:
+        elsewhere = getattr(error, "filename", None) and directory not in str(error.filename)
+        if elsewhere or (cause is None and "Disk quota exceeded" not in text):
             raise
         raise RunError(
             f"{directory}: cannot be written ({cause.group() if cause else 'disk quota'}); the "

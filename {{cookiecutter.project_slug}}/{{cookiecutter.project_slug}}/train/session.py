@@ -85,6 +85,14 @@ class SessionTrainer:
                 f"{''.join(', ' + number for number in negative)}; expected these two to be 1 or "
                 "more, and no negative numbers"
             )
+        if not 0 <= seed < 2**31:
+            raise ConfigError(f"trainer.seed: found {seed}, expected 0 to {2**31 - 1}")
+        strange = [hook for hook in hooks if not isinstance(hook, tf.train.SessionRunHook)]
+        if strange:
+            raise ConfigError(
+                f"trainer.hooks: found {strange[0]}, expected tf.train.SessionRunHook objects, in "
+                "YAML as {_target_: module.Class}"
+            )
         self.run_dir = run_dir
         self.seed = seed
         self.last_step = last_step
