@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.train.devices import session_config
-from {{ cookiecutter.project_slug }}.train.hooks import LogHook
+from {{ cookiecutter.project_slug }}.train.hooks import CheckpointHook, LogHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
 from {{ cookiecutter.project_slug }}.train.run import Run
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
@@ -476,14 +476,18 @@ def test_tensorboard_is_told_to_forget_what_comes_after_the_checkpoint(fit, tmp_
         {"seed": 2**31},
         {"hooks": ["a.B"]},
         {"last_step": 0},
-        {"log_every_n_steps": -5},
         {"max_to_keep": -1},
         {"max_inner_steps": 0},
     ],
 )
 def test_numbers_without_a_meaning_are_refused(arguments):
-    with pytest.raises(ConfigError, match="found"):
+    with pytest.raises(ConfigError, match=r"trainer.*found"):
         SessionTrainer(**arguments)
+
+
+def test_a_negative_interval_is_refused():
+    with pytest.raises(ConfigError, match=r"CheckpointHook: found every_n_steps=-5"):
+        CheckpointHook("model.ckpt", every_n_steps=-5)
 
 
 def test_the_sessions_devices_and_threads_are_those_of_the_trainer(fit, tmp_path, monkeypatch):

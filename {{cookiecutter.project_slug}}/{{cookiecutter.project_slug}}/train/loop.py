@@ -34,14 +34,8 @@ class LeanLoop:
         self._secs_per_step = float("inf")  # unknown, so the first steps are all seen
         self._measured_from: tuple[int, float] | None = None
         self._global_step = tf.train.get_or_create_global_step()
-        self._stop = tf.get_variable(
-            "stop",
-            shape=[],
-            dtype=tf.bool,
-            initializer=tf.zeros_initializer(),
-            trainable=False,
-            collections=[tf.GraphKeys.LOCAL_VARIABLES],
-        )
+        local = [tf.GraphKeys.LOCAL_VARIABLES]
+        self._stop = tf.Variable(False, trainable=False, collections=local, name="stop")
         #: Ends a running loop after the step at work; run it from another thread.
         self.stop_op = self._stop.assign(True).op
         if self._max_steps > 1:

@@ -76,23 +76,15 @@ class SessionTrainer:
         inter_op_threads: int = 0,
         soft_placement: bool = True,
     ) -> None:
-        numbers = {name: value for name, value in locals().items() if "_every_n_" in name}
-        numbers.update(last_epoch=last_epoch, max_to_keep=max_to_keep)
-        negative = [f"{name}={value}" for name, value in numbers.items() if value < 0]
-        if last_step < 1 or max_inner_steps < 1 or negative:
+        numbers = {"last_step": last_step, "max_inner_steps": max_inner_steps, "seed": seed + 1}
+        wrong = [name for name, value in numbers.items() if not 1 <= value <= 2**31]
+        if wrong or last_epoch < 0 or max_to_keep < 0:
             raise ConfigError(
-                f"trainer: found last_step={last_step}, max_inner_steps={max_inner_steps}"
-                f"{''.join(', ' + number for number in negative)}; expected these two to be 1 or "
-                "more, and no negative numbers"
+                f"trainer: found {', '.join(wrong) or 'last_epoch or max_to_keep'} below its least "
+                "value (1 for last_step and max_inner_steps, else 0), or above 31 bits"
             )
-        if not 0 <= seed < 2**31:
-            raise ConfigError(f"trainer.seed: found {seed}, expected 0 to {2**31 - 1}")
-        strange = [hook for hook in hooks if not isinstance(hook, tf.train.SessionRunHook)]
-        if strange:
-            raise ConfigError(
-                f"trainer.hooks: found {strange[0]}, expected tf.train.SessionRunHook objects, in "
-                "YAML as {_target_: module.Class}"
-            )
+        if not all(isinstance(hook, tf.train.SessionRunHook) for hook in hooks):
+            raise ConfigError("trainer.hooks: found no hook; expected [{_target_: module.Class}]")
         self.run_dir = run_dir
         self.seed = seed
         self.last_step = last_step
@@ -132,7 +124,9 @@ class SessionTrainer:
         if model.built:
             raise ModelError(f"{model.name}: is in another graph already; make a new one to fit")
         dataset.prepare()
-        last_step = self._last_step(dataset)
+        last_step = self.last_step
+        if self.last_epoch:
+            last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
         run = Run(self.run_dir or new_directory(model.name))
         _, step = newest_checkpoint(run.checkpoints)
         if step < last_step:
@@ -141,11 +135,6 @@ class SessionTrainer:
         else:
             logger.info("%s is finished: %d steps are done", run.directory, step)
         return last_metrics(run.metrics, dataset.evaluation_split)
-
-    def _last_step(self, dataset: Dataset) -> int:
-        if self.last_epoch:
-            return self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
-        return self.last_step
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
         tf.set_random_seed(self.seed)

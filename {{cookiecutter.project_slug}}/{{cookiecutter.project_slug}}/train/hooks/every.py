@@ -7,6 +7,8 @@ from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
+from ...errors import ConfigError
+
 # A training step puts a read of the global step, made after the update, into this collection.
 STEP_AFTER_UPDATE = "step_after_update"
 
@@ -27,6 +29,11 @@ class EveryHook(tf.train.SessionRunHook):
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
+        if every_n_steps < 0 or every_n_secs < 0:
+            raise ConfigError(
+                f"{type(self).__name__}: found every_n_steps={every_n_steps}, "
+                f"every_n_secs={every_n_secs}; expected 0, which is never, or more"
+            )
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
