@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ def project(tmp_path: Path) -> BareProject:
     return project
 
 
-def test_a_second_run_returns_at_once(project: BareProject) -> None:
+def test_a_second_run_installs_nothing(project: BareProject) -> None:
     code, first = project.install()
     assert code == 0, first
     assert first.splitlines() == [
@@ -38,9 +37,7 @@ def test_a_second_run_returns_at_once(project: BareProject) -> None:
         "about 140 MB to download, a minute or so.",
         f"Ready: TensorFlow 1.15.5 on Python 3.7.17 in {project.venv}",
     ]
-    start = time.monotonic()
     code, second = project.install(PIP_PRINTS="ERROR: pip must not run")
-    assert time.monotonic() - start < 1
     assert (code, second.splitlines()) == (0, first.splitlines()[1:])
     assert sorted(path.name for path in (project.root / "scripts").iterdir()) == SCRIPTS
 

@@ -31,8 +31,9 @@ class EventsHook(EveryHook):
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
         self.close()
-        # Not from FileWriterCache: its writers outlive a run, and even its directory.
-        self.writer = tf.summary.FileWriter(self.directory)
+        # Not from FileWriterCache: its writers outlive a run, and even its directory. The suffix,
+        # since the name has the second only: a restart within it would overwrite the file.
+        self.writer = tf.summary.FileWriter(self.directory, filename_suffix=f".{self.step}")
         # Tells TensorBoard to forget points of a killed run that lie after its last checkpoint.
         start = tf.SessionLog(status=tf.SessionLog.START)
         self.writer.add_session_log(start, self.step + 1)
