@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, DataError
-from .memory import shuffled_batches
+from ..errors import ConfigError
+from .elements import arguments, batched, decoded, elements_of, native
+from .memory import memory_batches
+from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
+from .streaming import streamed_batches
+from .summary import engine, summary
+
+logger = logging.getLogger(__name__)
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
 
@@ -15,23 +23,65 @@ Nest = Any  # a tensor, or tuples and dicts of tensors
 class Dataset:
     """Files to batches. A subclass says what one record is; this class owns order and batching.
 
-    Write `records` and `convert`. Write `prepare` when files must be fetched or checked, `keep`
-    to leave records out, `files` to have their checksums in the run's record.
+    Write `convert`, and `read` with `files` (records of one file; files are then read side by
+    side) or `records` (any other source). All else is there to be changed where it must be:
+    `prepare` (fetch and check files), `keep` (leave records out), `decode` (what cannot be done
+    for a whole batch, such as JPEG), `augment` (random changes while training).
 
     Args:
         batch_size: examples in a batch.
-        seed: together with the epoch, the key of the training order.
+        seed: together with the epoch, the key of the training order and of augmentation.
+        memory_share: records that take less than this share of the machine's memory are held
+            there; all others are streamed from their files. 0 always streams.
+        shuffle_buffer: streaming: the next record is drawn from so many; they are part of every
+            checkpoint. Raise it if the loss differs from batch to batch in a biased way.
+        parallel_calls: batches (streaming: also files and records) worked on at a time.
+        cache: streaming: path of files that keep the records as read; "" keeps none.
+        balance: 0 takes the classes as they come, 1 takes each equally often, by repeating
+            (in memory) or leaving out (streaming) records; between lies between.
+        buckets: lengths, ascending, for records with `padding`: a batch is made of records
+            between two of them, so that less padding is needed.
     """
 
     splits: tuple[str, ...] = ("train", "test")
     training_split = "train"
     evaluation_split = "test"  # name a validation split here if you choose settings by it
+    #: For records of different length: what to fill up with, in the structure of a record.
+    padding: Nest = None
+    #: (index, number) of the worker whose share of the training records this is.
+    shard = (0, 1)
 
-    def __init__(self, batch_size: int = 128, seed: int = 1) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size must be 1 or more, found {batch_size}")
+    def __init__(
+        self,
+        batch_size: int = 128,
+        seed: int = 1,
+        memory_share: float = 0.25,
+        shuffle_buffer: int = 10000,
+        parallel_calls: int = 2,
+        cache: str = "",
+        balance: float = 0.0,
+        buckets: Sequence[int] = (),
+    ) -> None:
+        least = {"batch_size": batch_size, "shuffle_buffer": shuffle_buffer}
+        least["parallel_calls"] = parallel_calls
+        for name, value in least.items():
+            if value < 1:
+                raise ConfigError(f"data.{name} must be 1 or more, found {value}")
+        for name, value in {"memory_share": memory_share, "balance": balance}.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {value}")
+        if list(buckets) != sorted(set(buckets)) or (buckets and self.padding is None):
+            raise ConfigError(
+                f"data.buckets must be ascending lengths of records with padding, found {buckets}"
+            )
         self.batch_size = batch_size
         self.seed = seed
+        self.memory_share = memory_share
+        self.shuffle_buffer = shuffle_buffer
+        self.parallel_calls = parallel_calls
+        self.cache = cache
+        self.balance = balance
+        self.buckets = list(buckets)
         self._counts: dict[str, int] = {}
 
     def prepare(self) -> None:
@@ -41,77 +91,116 @@ class Dataset:
             DataError: one line that names the file, what was found and what was expected.
         """
 
-    def files(self) -> list[str]:
-        """The paths that the records come from; a run records their checksums."""
+    def files(self, split: str) -> list[str]:
+        """The paths that a split's records come from; a run records their checksums."""
+        del split
         return []
 
+    def read(self, path: tf.Tensor) -> tf.data.Dataset:
+        """The raw records of one file, one by one; path: string []."""
+        raise NotImplementedError(f"{type(self).__name__}.read or .records is yours to write")
+
     def records(self, split: str) -> tf.data.Dataset:
-        """The raw records of a split, one by one, in the files' order, as bytes or numbers."""
-        raise NotImplementedError(f"{type(self).__name__}.records is yours to write")
+        """The raw records of a split, one by one, always in the same order."""
+        return tf.data.Dataset.from_tensor_slices(self.files(split)).flat_map(self.read)
 
     def keep(self, *record: Nest) -> tf.Tensor:
-        """Which records to keep: bool [batch]. Given a whole batch of records; default all."""
+        """Which raw records to keep: bool [batch]. Given a whole batch of them; default all."""
         del record
         return tf.constant(True)
+
+    def decode(self, *record: Nest) -> Nest:
+        """One raw record -> one record; done once (in memory) or after shuffling (streaming)."""
+        return record if len(record) > 1 else record[0]
 
     def convert(self, *record: Nest) -> tuple[Nest, Nest]:
         """A whole batch of records -> (features, labels); native operations keep it fast."""
         raise NotImplementedError(f"{type(self).__name__}.convert is yours to write")
 
+    def augment(self, features: Nest, labels: Nest, keys: tf.Tensor) -> tuple[Nest, Nest]:
+        """A training batch -> the same, changed at random.
+
+        Args:
+            features, labels: as `convert` returned them.
+            keys: int64 [batch], made of (seed, epoch, example): feed them to `random.uniform`,
+                so that an example is changed in the same way after a restart.
+        """
+        del keys
+        return features, labels
+
+    def label(self, *record: Nest) -> tf.Tensor:
+        """A batch of records -> classes int [batch], for `balance`; default convert's labels."""
+        return self.convert(*record)[1]
+
+    def length(self, *record: Nest) -> tf.Tensor:
+        """One record -> its length, int []; for `buckets`. Default: that of its first array."""
+        arrays = (item for item in tf.nest.flatten(record) if item.shape.rank)
+        return tf.shape(next(arrays))[0]
+
     def batches(self, split: str, training: bool = False, start_step: Any = 0) -> tf.data.Dataset:
         """Batches of (features, labels).
 
-        For training they never end: each epoch is a new permutation of all records, cut into
-        full batches; the few that fill no batch are left out, others in each epoch. Otherwise
-        every example comes exactly once, in the files' order, the last short batch included.
+        For training they never end, and all are full: each epoch is a new order of all records.
+        Otherwise every example comes exactly once, in the files' order, the last short batch
+        included.
 
         Args:
             split: one of `splits`.
-            training: whether to shuffle and repeat.
-            start_step: int or int64 tensor []; the batches already trained on, to be skipped.
+            training: whether to shuffle, repeat and augment.
+            start_step: int or int64 tensor []; the batches already trained on. In memory they
+                are skipped; streaming starts an epoch of an order of its own.
 
         Raises:
             DataError: a training split holds fewer records than one batch.
         """
-        # AutoGraph would rewrite Python's `if` and `for` on tensors; it takes a second to start.
-        convert = tf.autograph.experimental.do_not_convert(self.convert)
         if not training:
-            return self._kept(split).batch(self.batch_size).map(convert).prefetch(1)
-        self.steps_per_epoch(split)
-        return shuffled_batches(
-            self._kept(split), self.count(split), self.batch_size, convert, self.seed, start_step
-        )
+            batches = batched(self, decoded(self, elements_of(self, split)), drop_remainder=False)
+            to_batch = native(lambda _, record: self.to_batch(None, record))
+            return batches.map(to_batch, self.parallel_calls).prefetch(2)
+        logger.info("%s: %s", split, engine(self, split))
+        if self.in_memory(split):
+            return memory_batches(self, split, start_step)
+        return streamed_batches(self, split, start_step)
 
-    def steps_per_epoch(self, split: str) -> int:
-        """Full batches in a split; raises DataError if there is not one."""
-        count = self.count(split)
-        if count < self.batch_size:
-            raise DataError(
-                f"{type(self).__name__}: data.batch_size is {self.batch_size}, but the "
-                f"{split} split holds only {count} records; make the batch smaller"
-            )
-        return count // self.batch_size
+    def to_batch(self, keys: tf.Tensor | None, record: Nest) -> tuple[Nest, Nest]:
+        """A batch of records -> (features, labels); keys: int64 [batch] to augment with."""
+        features, labels = self.convert(*arguments(record))
+        if keys is not None and self.writes("augment"):
+            features, labels = self.augment(features, labels, keys)
+        return features, labels
+
+    def writes(self, name: str) -> bool:
+        """Whether the subclass has a method of its own."""
+        return getattr(type(self), name) is not getattr(Dataset, name)
+
+    def in_memory(self, split: str) -> bool:
+        """Whether a split's records are held in memory for training."""
+        needed = self.bytes_in_memory(split)
+        return needed is not None and needed < self.memory_share * memory_limit()
+
+    def bytes_in_memory(self, split: str) -> int | None:
+        """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
+        return bytes_in_memory(self, split)
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""
         if split not in self._counts:
-            cpu = tf.ConfigProto(device_count={"GPU": 0})  # the GPU's settings are the trainer's
-            with tf.Graph().as_default(), tf.Session(config=cpu) as session:
-                records = self._kept(split).batch(4096)
-                sizes = records.map(lambda *record: tf.shape(tf.nest.flatten(record)[0])[0])
-                total = sizes.reduce(0, lambda total, size: total + size)
-                self._counts[split] = int(session.run(total))
+            self._counts[split] = count_records(self, split)
         return self._counts[split]
 
-    def _kept(self, split: str) -> tf.data.Dataset:
-        """The records of a split that `keep` lets through."""
-        records = self.records(split)
-        if type(self).keep is Dataset.keep:
-            return records
-        mask = tf.autograph.experimental.do_not_convert(self._mask)
-        return records.batch(1024).map(mask).unbatch()
+    def class_counts(self, split: str) -> np.ndarray:
+        """How many examples each class has, by `label`: int64 [classes]; reads all records."""
+        return class_counts(self, split)
 
-    def _mask(self, *record: Nest) -> Nest:
-        mask = self.keep(*record)
-        kept = tf.nest.map_structure(lambda component: tf.boolean_mask(component, mask), record)
-        return kept if len(kept) > 1 else kept[0]
+    def summary(self) -> None:
+        """Prints what the splits hold, how they are read, and what a batch is; reads all."""
+        print(summary(self))
+
+    def describe_damage(self, path: str, number: int, problem: str) -> str:
+        """An error about the number-th record of a file, from 1, that names the place."""
+        return f"{path}: record {number}: {problem}; mend or remove it"
+
+    def steps_per_epoch(self, split: str) -> int:
+        """Full batches in a split; raises DataError if there is not one."""
+        refuse_too_few(self, split, self.count(split))
+        return self.count(split) // self.batch_size

@@ -1,6 +1,9 @@
 """Generated digits in MNIST's format: the whole real path without a network."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 from ..errors import ConfigError
 from .draw_digits import write_digits
@@ -14,7 +17,7 @@ class Digits(MNIST):
         directory: a folder of this name, made of the three numbers below, holds the files.
         train_examples, test_examples: how many to draw.
         drawing_seed: the same numbers and seed give the same files, bit for bit.
-        classes, batch_size, seed: see `MNIST`.
+        others: classes, batch_size and more: see `MNIST`.
     """
 
     def __init__(
@@ -23,9 +26,7 @@ class Digits(MNIST):
         train_examples: int = 10000,
         test_examples: int = 2000,
         drawing_seed: int = 1,
-        classes: int = 10,
-        batch_size: int = 128,
-        seed: int = 1,
+        **others: Any,
     ) -> None:
         if min(train_examples, test_examples) < 1 or not 0 <= drawing_seed < 2**32:
             raise ConfigError(
@@ -34,7 +35,7 @@ class Digits(MNIST):
             )
         # Other numbers are other files: what was drawn before is never mixed up with them.
         name = f"{train_examples}-{test_examples}-{drawing_seed}"
-        super().__init__(os.path.join(directory, name), classes, batch_size, seed)
+        super().__init__(os.path.join(directory, name), **others)
         self.train_examples = train_examples
         self.test_examples = test_examples
         self.drawing_seed = drawing_seed

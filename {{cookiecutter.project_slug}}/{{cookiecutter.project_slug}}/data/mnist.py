@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,7 +23,7 @@ class MNIST(Dataset):
         directory: where the four files are, or are put. Your own files of the same names and
             format (Fashion-MNIST, say) are used as they are.
         classes: the number of different labels.
-        batch_size, seed: see `Dataset`.
+        others: batch_size, seed and more: see `Dataset`.
     """
 
     stems: ClassVar[dict[str, str]] = {"train": "train", "test": "t10k"}
@@ -32,10 +32,9 @@ class MNIST(Dataset):
         self,
         directory: str = "datasets/mnist",
         classes: int = 10,
-        batch_size: int = 128,
-        seed: int = 1,
+        **others: Any,
     ) -> None:
-        super().__init__(batch_size, seed)
+        super().__init__(**others)
         self.directory = directory
         self.classes = classes
 
@@ -47,7 +46,7 @@ class MNIST(Dataset):
     def check(self) -> None:
         """Checks the four files against each other; raises DataError."""
         for split in self.splits:
-            images, labels = self.paths(split)
+            images, labels = self.files(split)
             _, header = check_pair(images, labels)
             highest = np.fromfile(labels, np.uint8)[header.offset :].max()
             if highest >= self.classes:
@@ -56,22 +55,19 @@ class MNIST(Dataset):
                     "labels are 0 to classes - 1"
                 )
 
-    def paths(self, split: str) -> tuple[str, str]:
+    def files(self, split: str) -> list[str]:
         """The idx files of a split: images, labels."""
         stem = os.path.join(self.directory, self.stems[split])
-        return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
-
-    def files(self) -> list[str]:
-        return [path for split in self.splits for path in self.paths(split)]
+        return [f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"]
 
     def count(self, split: str) -> int:
-        if type(self).keep is not Dataset.keep:
+        if self.writes("keep"):
             return super().count(split)
-        return check_pair(*self.paths(split))[0].shape[0]  # the header knows: nothing to read
+        return check_pair(*self.files(split))[0].shape[0]  # the header knows: nothing to read
 
     def records(self, split: str) -> tf.data.Dataset:
         """Pairs of bytes: an image's pixels and its label."""
-        images, labels = self.paths(split)
+        images, labels = self.files(split)
         image_header, label_header = check_pair(images, labels)
         self.image_shape = image_header.shape[1:]
         return tf.data.Dataset.zip(

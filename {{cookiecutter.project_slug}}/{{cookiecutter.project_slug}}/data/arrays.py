@@ -1,0 +1,115 @@
+"""NumPy's files: .npy, or arrays in an .npz, read record by record from where they lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zipfile
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .damage import valid_labels
+from .dataset import Dataset
+
+# What tf.io.decode_raw makes of bytes.
+FLOATS = ("float16", "float32", "float64")
+DTYPES = (*FLOATS, "bool", "int8", "int16", "int32", "int64", "uint8", "uint16")
+
+
+class Arrays(Dataset):
+    """Two arrays of equal length: features and labels.
+
+    Features: float32 [batch, ...]. Labels: int32 [batch].
+
+    Args:
+        features, labels: paths of an .npy each, or `some.npz/name` for an array in an archive;
+            {split} in them stands for train or test.
+        classes: the number of different labels.
+        scale: what features are multiplied by; 1/255 makes bytes numbers from 0 to 1.
+        others: batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(
+        self, features: str, labels: str, classes: int, scale: float = 1.0, **others: Any
+    ) -> None:
+        super().__init__(**others)
+        self.paths = (features, labels)
+        self.classes = classes
+        self.scale = scale
+
+    def prepare(self) -> None:
+        """Checks the headers and sizes of the files; raises DataError."""
+        for split in self.splits:
+            features, labels = self.arrays(split)
+            path = self.paths[1].replace("{split}", split)
+            if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
+                raise DataError(
+                    f"{path}: found {labels.dtype} of shape {labels.shape}, expected whole numbers "
+                    f"of shape {features.shape[:1]}: one for each example of the features"
+                )
+
+    def arrays(self, split: str) -> list[np.memmap]:
+        """Features and labels of a split, nothing of them read; raises DataError."""
+        return [map_array(path.replace("{split}", split)) for path in self.paths]
+
+    def files(self, split: str) -> list[str]:
+        """The files of the arrays, which may be one archive."""
+        paths = [re.sub(r"\.npz/.*", ".npz", path) for path in self.paths]
+        return [path.replace("{split}", split) for path in dict.fromkeys(paths)]
+
+    def records(self, split: str) -> tf.data.Dataset:
+        """Pairs of bytes: an example's features and its label."""
+        self.stored = self.arrays(split)
+        return tf.data.Dataset.zip(tuple(_records(array) for array in self.stored))
+
+    def convert(self, *records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Strings [batch] and [batch] -> float32 [batch, ...] and int32 [batch]."""
+        features, labels = (_decode(*pair) for pair in zip(records, self.stored))
+        labels = tf.cast(valid_labels(labels, self.classes), tf.int32)
+        return tf.cast(features, tf.float32) * self.scale, labels
+
+
+def _records(array: np.memmap) -> tf.data.Dataset:
+    """The bytes of each example."""
+    path, start = str(array.filename), array.offset
+    footer = os.path.getsize(path) - start - array.nbytes
+    return tf.data.FixedLengthRecordDataset(path, array[0].nbytes, start, footer)
+
+
+def _decode(records: tf.Tensor, array: np.memmap) -> tf.Tensor:
+    """String [batch] -> numbers [batch, *shape of an example]."""
+    little_endian = array.dtype == array.dtype.newbyteorder("<")
+    numbers = tf.io.decode_raw(records, tf.as_dtype(array.dtype.name), little_endian)
+    return tf.reshape(numbers, [-1, *array.shape[1:]])
+
+
+def map_array(path: str) -> np.memmap:
+    """Maps an array, .npy or `some.npz/name`, by its header: see numpy.lib.format.
+
+    Raises DataError if it is no such file or truncated, or if its records cannot be read from
+    where they lie: compressed ones, those in Fortran's order, Python's objects.
+    """
+    archive, _, name = path.partition(".npz/")
+    try:
+        with open(f"{archive}.npz" if name else path, "rb") as file:
+            if name:
+                member = zipfile.ZipFile(file).getinfo(f"{name}.npy")
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("the array is compressed")
+                file.seek(member.header_offset + 26)  # where it says how long two more fields are
+                file.seek(sum(struct.unpack("<2H", file.read(4))), os.SEEK_CUR)
+            np.lib.format.read_magic(file)
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            if fortran_order or dtype.name not in DTYPES or not shape or 0 in shape:
+                raise ValueError(
+                    f"found {dtype} of shape {shape}{' in Fortran order' * fortran_order}; "
+                    f"expected examples in C order of a type in {', '.join(DTYPES)}"
+                )
+            return np.memmap(file, dtype, "r", file.tell(), shape)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        problem = getattr(error, "strerror", None) or error.args[0]
+        raise DataError(f"{path}: {problem}; save it again, by numpy.save or savez") from None

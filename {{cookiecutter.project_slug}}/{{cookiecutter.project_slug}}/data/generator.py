@@ -1,0 +1,86 @@
+"""Records from a Python function: for data that a program makes, or that only Python can read."""
+
+from __future__ import annotations
+
+import pydoc
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError, DataError
+from .damage import valid_labels
+from .dataset import Dataset
+
+
+class Generated(Dataset):
+    """What a generator function yields: (features, label), or several arrays and the label.
+
+    It is always streamed. Python is slow, and a checkpoint cannot hold its position: a run that is
+    continued begins an epoch anew. Features and labels are as stated below.
+
+    Args:
+        function: `module.function`; called with train or test at the begin of each epoch, it
+            yields the same examples each time.
+        dtypes: of what it yields, such as ["float32", "int32"].
+        shapes: of what it yields, such as [[28, 28, 1], []].
+        classes: the number of different labels.
+        others: batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(
+        self, function: str, dtypes: Sequence[str], shapes: Any, classes: int, **others: Any
+    ) -> None:
+        super().__init__(**others)
+        self.function: Any = pydoc.locate(function)
+        if not callable(self.function) or len(shapes) != len(dtypes):
+            raise ConfigError(
+                f"data: found function={function}, dtypes={dtypes}, shapes={shapes}; expected a "
+                "function that there is, and as many shapes as dtypes"
+            )
+        self.dtypes = [np.dtype(dtype) for dtype in dtypes]
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.name = function
+        self.classes = classes
+
+    def bytes_in_memory(self, split: str) -> int | None:
+        return None  # it may never end
+
+    def records(self, split: str) -> tf.data.Dataset:
+        """Tuples of arrays."""
+
+        def checked() -> Iterator[tuple[np.ndarray, ...]]:
+            for number, record in enumerate(self.function(split), 1):
+                yield self.checked(number, record)
+
+        return tf.data.Dataset.from_generator(checked, tuple(self.dtypes), tuple(self.shapes))
+
+    def checked(self, number: int, record: Any) -> tuple[np.ndarray, ...]:
+        """What was yielded, in the stated dtypes; raises DataError for others and other shapes."""
+        arrays = [np.asarray(array) for array in record]
+        found = [f"{array.dtype} {array.shape}" for array in arrays]
+        expected = [f"{dtype} {shape}" for dtype, shape in zip(self.dtypes, self.shapes)]
+        same_kind = [np.can_cast(a.dtype, d, "same_kind") for a, d in zip(arrays, self.dtypes)]
+        if [array.shape for array in arrays] != self.shapes or not all(same_kind):
+            raise DataError(
+                f"{self.name}: yielded {', '.join(found)} as example {number}, expected "
+                f"{', '.join(expected)}; correct it, or data.dtypes and data.shapes"
+            )
+        return tuple(array.astype(dtype) for array, dtype in zip(arrays, self.dtypes))
+
+    def convert(self, *arrays: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Batches of arrays -> all but the last, and the last."""
+        *features, labels = arrays
+        if labels.dtype.is_integer:
+            labels = valid_labels(labels, self.classes)
+        return tuple(features) if len(features) > 1 else features[0], labels
+
+
+def spirals(split: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Points, float [2], on one of two spirals: an example to begin with."""
+    generator = np.random.RandomState(split == "train")
+    for _ in range(1000 if split == "train" else 200):
+        label, radius = generator.randint(2), np.sqrt(generator.rand())
+        angle = 6 * radius + np.pi * label
+        point = radius * np.array([np.cos(angle), np.sin(angle)])
+        yield point + generator.normal(0, 0.03, 2), label

@@ -1,0 +1,51 @@
+"""Random numbers that belong to an example: the same after a restart, in whatever batch it is."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+xor, right_shift = tf.bitwise.bitwise_xor, tf.bitwise.right_shift
+
+
+def example_keys(seed: int, epoch: Any, ids: tf.Tensor) -> tf.Tensor:
+    """A key for each example: int64 [batch], below 2**32.
+
+    Args:
+        seed: of the dataset.
+        epoch: int64 [] or [batch].
+        ids: int64 [batch], see `elements`.
+    """
+    keys = _mixed(xor(_mixed(tf.constant(seed, tf.int64)), epoch))
+    return _mixed(xor(_mixed(xor(keys, right_shift(ids, 32))), ids))
+
+
+def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.Tensor:
+    """Numbers in [0, 1) for each example: float32 [batch, *shape].
+
+    Args:
+        keys: int64 [batch], as `Dataset.augment` gets them.
+        shape: of the numbers of one example.
+        stream: another number gives numbers that are independent of the others'.
+    """
+    first, count = stream << 24, int(np.prod(shape, dtype=int))
+    places = _mixed(tf.range(first, first + count, dtype=tf.int64))
+    bits = _mixed(xor(tf.expand_dims(keys, 1), places))
+    numbers = tf.cast(right_shift(bits, 8), tf.float32) / 2**24
+    return tf.reshape(numbers, [-1, *shape])
+
+
+def _mixed(bits: tf.Tensor) -> tf.Tensor:
+    """The hash lowbias32 of the lowest 32 bits: int64 -> int64 of 32 bits.
+
+    Chris Wellons 2018, https://nullprogram.com/blog/2018/07/31/. A product of 32 bits and 31 is
+    exact in int64; so the second factor is taken less 2**32, which changes nothing modulo 2**32.
+    """
+    low = tf.constant(0xFFFFFFFF, tf.int64)
+    bits = tf.bitwise.bitwise_and(bits, low)
+    bits = tf.bitwise.bitwise_and(xor(bits, right_shift(bits, 16)) * 0x7FEB352D, low)
+    factor = 0x846CA68B - 2**32
+    bits = tf.bitwise.bitwise_and(xor(bits, right_shift(bits, 15)) * factor, low)
+    return xor(bits, right_shift(bits, 16))

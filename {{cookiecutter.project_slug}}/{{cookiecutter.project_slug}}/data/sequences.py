@@ -1,0 +1,78 @@
+"""Sequences of different length: padded in a batch, in buckets of similar lengths."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from .damage import valid_labels
+from .tfrecord import TFRecords, write_tfrecords
+
+
+class Sequences(TFRecords):
+    """Sequences and their classes, from what `write_tfrecords` made of {"sequence", "label"}.
+
+    Features: {"sequence": float32 [batch, time, width], or int32 [batch, time] for width 0,
+    "length": int32 [batch]}; after an example's length come zeros. Labels: int32 [batch].
+
+    Args:
+        directory: where the files of all splits are.
+        width: how many numbers there are at each time; 0: one that stands for a word, say.
+        classes: the number of different labels.
+        others: buckets, batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(self, directory: str, width: int, classes: int, **others: Any) -> None:
+        self.padding = (0.0 if width else 0, 0, 0)
+        super().__init__(directory, [width], classes, **others)
+        self.width = width
+
+    def bytes_in_memory(self, split: str) -> int | None:
+        return sum(os.path.getsize(path) for path in self.files(split))
+
+    def decode(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """String [] -> sequence [time, width] or [time], its length [], its label []."""
+        shape, dtype = ([self.width], tf.float32) if self.width else ([], tf.int64)
+        spec = {
+            "sequence": tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True),
+            "label": tf.io.FixedLenFeature([], tf.int64),
+        }
+        parsed = tf.io.parse_single_example(example, spec)
+        sequence = tf.cast(parsed["sequence"], tf.float32 if self.width else tf.int32)
+        return sequence, tf.shape(sequence)[0], tf.cast(parsed["label"], tf.int32)
+
+    def convert(self, *record: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Padded batches of what `decode` returns -> features and labels."""
+        sequence, length, label = record
+        return {"sequence": sequence, "length": length}, valid_labels(label, self.classes)
+
+
+class Waves(Sequences):
+    """Noisy sines of 10 to 100 times; their frequency is their class: an example to begin with.
+
+    Args:
+        directory: where the files are drawn.
+        classes: the number of frequencies; each is twice the one before.
+        others: buckets, batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(self, directory: str = "datasets/waves", classes: int = 3, **others: Any) -> None:
+        super().__init__(os.path.join(directory, str(classes)), 1, classes, **others)
+
+    def prepare(self) -> None:
+        """Draws the files unless they are there."""
+        for split, count in ("train", 3000), ("test", 600):
+            if not os.path.exists(os.path.join(self.directory, f"{split}-00000-of-00001.tfrecord")):
+                write_tfrecords(self.directory, split, self.draw(count))
+
+    def draw(self, count: int) -> Iterator[dict[str, Any]]:
+        """So many examples; as a seed, their number makes the splits differ."""
+        generator = np.random.RandomState(count)
+        for _ in range(count):
+            label, times = generator.randint(self.classes), np.arange(generator.randint(10, 101))
+            angle = generator.uniform(0, 6.3) + generator.uniform(0.18, 0.22) * 2**label * times
+            noise = generator.normal(0, 0.2, len(times))
+            yield {"sequence": np.sin(angle) + noise, "label": label}

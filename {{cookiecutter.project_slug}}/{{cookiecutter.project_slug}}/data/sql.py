@@ -1,0 +1,85 @@
+"""Rows of an SQLite database, by a query."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .dataset import Dataset
+
+
+class SQLite(Dataset):
+    """The rows that a query gives: numbers, the last of them the label.
+
+    Features: float32 [batch, columns - 1]. Labels: int32 [batch].
+
+    Args:
+        path: of the database.
+        query: a SELECT, whose ORDER BY makes the order the same each time; {split} in it, be it
+            a table's name or a value, stands for train or test.
+        classes: the number of different labels.
+        others: batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(self, path: str, query: str, classes: int, **others: Any) -> None:
+        super().__init__(**others)
+        self.path = path
+        self.query = query.strip().rstrip(";")
+        self.classes = classes
+
+    def prepare(self) -> None:
+        """Looks through all rows, since TensorFlow reads NULL and text as 0; raises DataError."""
+        for split in self.splits:
+            query, columns = self.query.replace("{split}", split), self.columns(split)
+            names = [f"c{number}" for number in range(len(columns))]  # theirs may be no names
+            wrong = [f"typeof({name}) NOT IN ('integer', 'real')" for name in names]
+            wrong.append(f"typeof({names[-1]}) <> 'integer'")
+            wrong.append(f"{names[-1]} NOT BETWEEN 0 AND {self.classes - 1}")
+            rows = f"WITH found({', '.join(names)}) AS ({query}) SELECT * FROM found"
+            _, found = self.ask(f"{rows} WHERE {' OR '.join(wrong)} LIMIT 1")
+            if found:
+                number = self.ask(query)[1].index(found[0]) + 1
+                row = ", ".join(f"{name}={value!r}" for name, value in zip(columns, found[0]))
+                raise DataError(
+                    f"{self.path}: row {number} of the {split} split has {row}; expected numbers, "
+                    f"the last a label from 0 to {self.classes - 1}"
+                )
+
+    def columns(self, split: str) -> list[str]:
+        """What the query calls its columns; raises DataError if there are fewer than two."""
+        columns, _ = self.ask(f"SELECT * FROM ({self.query.replace('{split}', split)}) LIMIT 0")
+        if len(columns) < 2:
+            raise DataError(f"data.query: found the columns {columns}, expected features and label")
+        return columns
+
+    def ask(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The names of a query's columns, and its rows; raises DataError."""
+        address = f"{Path(self.path).absolute().as_uri()}?mode=ro"  # else a missing one is made
+        try:
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+                cursor = connection.execute(query)
+                return [name for name, *_ in cursor.description], cursor.fetchall()
+        except sqlite3.Error as error:
+            raise DataError(f"{self.path}: {error}; correct data.path or data.query") from None
+
+    def files(self, split: str) -> list[str]:
+        """The database."""
+        return [self.path]
+
+    def bytes_in_memory(self, split: str) -> int | None:
+        return 8 * len(self.columns(split)) * self.count(split)  # whatever the file takes
+
+    def records(self, split: str) -> tf.data.Dataset:
+        """One number for each column."""
+        types = (tf.float64,) * (len(self.columns(split)) - 1) + (tf.int32,)
+        query = self.query.replace("{split}", split)
+        return tf.data.experimental.SqlDataset("sqlite", self.path, query, types)
+
+    def convert(self, *row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Columns [batch] -> float32 [batch, columns - 1] and int32 [batch]."""
+        return tf.cast(tf.stack(row[:-1], axis=1), tf.float32), row[-1]

@@ -1,0 +1,99 @@
+"""Tables: CSV files whose first line names the columns."""
+
+from __future__ import annotations
+
+import csv
+import glob
+from typing import Any, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .damage import valid_labels
+from .dataset import Dataset
+
+
+class Table(Dataset):
+    """Rows of CSV files, with numbers in the columns of the features and of the label.
+
+    A cell may be quoted, but holds no line break (RFC 4180 without those). Empty lines are left
+    out. Features: float32 [batch, columns]. Labels: int32 [batch], below `classes`.
+
+    Args:
+        pattern: of the files' paths, with `*` and `?`; {split} stands for train or test.
+        features: names of columns.
+        label: the name of the column of the label.
+        classes: the number of different labels.
+        delimiter: the character between two cells.
+        others: batch_size, seed and more: see `Dataset`.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        features: Sequence[str],
+        label: str,
+        classes: int,
+        delimiter: str = ",",
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        self.pattern = pattern
+        self.columns = [*features, label]
+        self.classes = classes
+        self.delimiter = delimiter
+
+    def prepare(self) -> None:
+        """Checks that all files have the columns, in the same order; raises DataError."""
+        paths = [path for split in self.splits for path in self.files(split)]
+        first = self.header(paths[0])
+        for path in paths:
+            header = self.header(path)
+            missing = [column for column in self.columns if column not in header]
+            if missing or header != first:
+                raise DataError(
+                    f"{path}: the first line names {', '.join(header)}; expected "
+                    f"{', '.join(missing or first)}, in the same order in all files"
+                )
+
+    def header(self, path: str) -> list[str]:
+        """The names in the first line of a file; raises DataError if it is no text."""
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                return next(csv.reader(file, delimiter=self.delimiter), [])
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(f"{path}: {error}; expected CSV in UTF-8") from None
+
+    def files(self, split: str) -> list[str]:
+        """The paths that match the pattern, sorted; raises DataError if there are none."""
+        pattern = self.pattern.replace("{split}", split)
+        paths = sorted(glob.glob(pattern))
+        if not paths:
+            raise DataError(f"{pattern}: no file matches; put CSV files there or set data.pattern")
+        return paths
+
+    def read(self, path: tf.Tensor) -> tf.data.Dataset:
+        """The lines of one file, without the first."""
+        return tf.data.TextLineDataset(path).skip(1)
+
+    def keep(self, lines: tf.Tensor) -> tf.Tensor:
+        """Lines that are not empty: string [batch] -> bool [batch]."""
+        return tf.not_equal(lines, "")
+
+    def convert(self, lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """String [batch] -> float32 [batch, columns] and int32 [batch]."""
+        header = self.header(self.files(self.training_split)[0])
+        kinds = dict.fromkeys(self.columns, tf.zeros([0], tf.float32))
+        kinds[self.columns[-1]] = tf.zeros([0], tf.int32)
+        # Columns that are not asked for may hold any text, also none.
+        defaults = [kinds.get(column, tf.constant([""])) for column in header]
+        cells = dict(zip(header, tf.io.decode_csv(lines, defaults, self.delimiter)))
+        *features, labels = [cells[column] for column in self.columns]
+        return tf.stack(features, axis=1), valid_labels(labels, self.classes)
+
+    def describe_damage(self, path: str, number: int, problem: str) -> str:
+        """An error about a line, which begins as `Field 2 in record 0 is not a valid float`."""
+        for index, column in enumerate(self.header(path)):
+            problem = problem.replace(f"Field {index} ", f"column {column!r} ")
+        problem = problem.replace(" in record 0", "")
+        return f"{path}: row {number + 1}: {problem}; correct the file"
