@@ -130,12 +130,12 @@ def test_a_write_inside_a_loop_of_the_model_is_refused():
 def test_a_train_op_that_leaves_the_global_step_is_refused():
     class Endless(Linear):
         def optimize(self, loss, updates=(), writes=()):
-            return self.optimizer.minimize(loss)
+            return self.optimization.optimizer.minimize(loss)
 
     class Hasty(Linear):
         def optimize(self, loss, updates=(), writes=()):
             step = tf.train.get_global_step()
-            update = self.optimizer.minimize(loss, global_step=step)
+            update = self.optimization.optimizer.minimize(loss, global_step=step)
             return tf.group(update, step.assign_add(1))
 
     for wrong, times in ((Endless(), 0), (Hasty(), 2)):
@@ -148,11 +148,12 @@ def test_a_train_op_that_leaves_the_global_step_is_refused():
 def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
     class Skips(Linear):
         def optimize(self, loss, updates=(), writes=()):
-            pairs = self.optimizer.compute_gradients(loss, self.trainable_variables)
+            pairs = self.optimization.optimizer.compute_gradients(loss, self.trainable_variables)
             step = tf.train.get_global_step()
 
             def apply():
-                with tf.control_dependencies([self.optimizer.apply_gradients(pairs, step)]):
+                update = self.optimization.optimizer.apply_gradients(pairs, step)
+                with tf.control_dependencies([update]):
                     return tf.constant(True)
 
             return tf.cond(loss < 1e9, apply, lambda: tf.constant(False))
@@ -244,6 +245,55 @@ def test_a_variable_that_keras_does_not_track_is_named():
         Hidden().training_step(tf.constant(INPUTS), tf.constant(LABELS))
 
 
+class Two(Linear):
+    """With two losses."""
+
+    def loss(self, outputs, labels):
+        error = outputs - labels
+        return {"square": tf.reduce_mean(error**2), "absolute": tf.reduce_mean(tf.abs(error))}
+
+
+def test_several_losses_are_summed_up_and_each_is_reported():
+    class Sum(Two):
+        def loss(self, outputs, labels):
+            return tf.add_n(list(super().loss(outputs, labels).values()))
+
+    states = [list(steps(model, [INPUTS])) for model in (Two(name="one"), Sum(name="one"))]
+    (_, (parts, _)), (_, (whole, _)) = states
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-6, err_msg=name)
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = Two()
+        outputs, loss = model.outputs_and_loss(tf.constant(INPUTS), tf.constant(LABELS), False)
+        session.run(tf.global_variables_initializer())
+        means = session.run(model.means(loss, outputs, None))
+    assert set(means) == {"loss", "square", "absolute", "regularization"}
+    assert means["loss"] == pytest.approx(sum(means.values()) - means["loss"])
+
+
+def test_a_measure_with_the_name_of_a_loss_is_refused():
+    class Twice(Two):
+        def measure(self, outputs, labels):
+            return {"square": outputs}
+
+    losses = {"square": tf.constant(1.0)}
+    with pytest.raises(ModelError, match="the name square is taken"):
+        Twice().means(losses, tf.constant([1.0]), None)
+
+
+def test_weights_are_floats_where_features_are_integers():
+    class Lookup(Model):
+        def build(self, input_shape):
+            self.table = self.add_weight("table", [5, 2])
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return tf.gather(self.table, inputs)
+
+    with tf.Graph().as_default():
+        assert Lookup()(tf.constant([1, 2])).dtype == tf.float32
+
+
 def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
     class Vector(Linear):
         def loss(self, outputs, labels):
@@ -251,6 +301,39 @@ def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
 
     with tf.Graph().as_default(), pytest.raises(ModelError, match=r"vector.loss .*\(8,\)"):
         Vector().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_shapes_that_do_not_fit_are_one_line_that_names_the_layer_and_both_shapes():
+    class Matrix(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.table = self.add_weight("table", [4, 2])
+
+        def call(self, inputs, training=False):
+            return tf.matmul(super().call(inputs, training), self.table)
+
+    class Images(Linear):
+        def call(self, inputs, training=False):
+            return tf.keras.layers.Conv2D(2, 3, name="filters")(inputs)
+
+    class Labels(Linear):
+        def loss(self, outputs, labels):
+            return super().loss(outputs, labels[:, :1] * tf.ones([1, 5]))
+
+    class Bug(Linear):
+        def call(self, inputs, training=False):
+            return int("abc")
+
+    for wrong, message in (
+        (Matrix(), r"matrix: .* 2 and 4 for .*matrix/MatMul.* shapes: \[8,2\], \[4,2\]"),
+        (Images(), r"images: .* layer \"?filters\"? is .* expected \w*ndim=4, found ndim=2"),
+        (Labels(), r"labels: .* 2 and 5 for .* shapes: \[8,2\], \[8,5\]"),
+    ):
+        with tf.Graph().as_default(), pytest.raises(ModelError, match=message) as caught:
+            wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+        assert "\n" not in str(caught.value)
+    with tf.Graph().as_default(), pytest.raises(ValueError, match="invalid literal"):
+        Bug().training_step(tf.constant(INPUTS), tf.constant(LABELS))
 
 
 @pytest.mark.parametrize("drop", [tf.keras.layers.Dropout(0.5), lambda x, training: noise(x)])
@@ -269,8 +352,7 @@ def noise(inputs):
 
 def gradients_after(clip):
     """The change of the weights by one step of plain gradient descent with rate 1."""
-    model = Linear(clip=clip)
-    model.optimizer = tf.train.GradientDescentOptimizer(1.0)
+    model = Linear(clip=clip, learning_rate=1.0, optimizer=tf.train.GradientDescentOptimizer)
     (before, _), (after, _) = steps(model, [100 * INPUTS], 100 * LABELS)
     trained = ("beta", "gamma", "kernel", "bias")
     return [before[name] - after[name] for name in before if name.endswith(trained)]

@@ -1,8 +1,10 @@
 """Batches to predictions, a loss and a train op: write a subclass of `Model` for your research."""
 
 from .. import compat  # noqa: F401  (sets the runtime up)
+from .classifier import Classifier
+from .cnn import CNN
 from .dropout import Dropout
 from .mlp import MLP
 from .model import Model
 
-__all__ = ["MLP", "Dropout", "Model"]
+__all__ = ["CNN", "MLP", "Classifier", "Dropout", "Model"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator
 
 import tensorflow.compat.v1 as tf
 
@@ -14,6 +15,7 @@ STATEFUL_RANDOM = re.compile(
     r"(?!Stateless).*(Random|Multinomial|TruncatedNormal|CandidateSampler|DistortedBoundingBox"
     r"|Stateful(Uniform|StandardNormal)|Fractional(Avg|Max)Pool)"
 )
+SHAPES = re.compile(r"(?i)shape|dimension|rank|ndim")
 WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
 
 
@@ -92,3 +94,37 @@ def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
             f"the train op that optimize returned raises the global step {always} times, expected "
             "once; give global_step=tf.train.get_global_step() to one apply_gradients or minimize"
         )
+
+
+def refuse_untracked_variables(model: tf.keras.layers.Layer) -> None:
+    """Raises ModelError for variables that training would pass over."""
+    tracked = {variable.op.name for variable in model.variables}
+    lost = [v.op.name for v in tf.trainable_variables() if v.op.name not in tracked]
+    if lost:
+        raise ModelError(
+            f"{model.name}: {', '.join(lost)} would not be trained: keep each layer and "
+            "variable in an attribute, a list or a dict of the model, not in a tuple"
+        )
+
+
+def image_shape(model: tf.keras.layers.Layer, features: Any) -> list[int]:
+    """The rows, columns and channels of features of that shape; raises ModelError for others."""
+    if not isinstance(features, tf.TensorShape) or features.rank != 4:
+        raise ModelError(
+            f"{model.name}: found features {tf.nest.map_structure(str, features)}, expected images "
+            "[batch, rows, columns, channels]; choose another model or data"
+        )
+    return features.as_list()[1:]
+
+
+@contextlib.contextmanager
+def refused_shapes(model: tf.keras.layers.Layer) -> Iterator[None]:
+    """Turns TensorFlow's errors about shapes into one line; it names the layer or operation."""
+    try:
+        yield
+    except ValueError as error:
+        # The last of the lines in which AutoGraph says how it came there.
+        message = str(error).rpartition("ValueError: ")[2].strip().partition("\n")[0]
+        if not SHAPES.search(message):
+            raise
+        raise ModelError(f"{model.name}: {message}") from error

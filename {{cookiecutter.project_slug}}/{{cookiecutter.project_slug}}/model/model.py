@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -12,11 +12,16 @@ from .graph_checks import (
     check_global_step,
     refuse_early_writes,
     refuse_stateful_random,
+    refuse_untracked_variables,
+    refused_shapes,
     writes_since,
 )
-from .optimize import guarded_update
+from .losses import Loss
+from .optimize import Optimization
+from .warm_start import WarmStart, matching
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
+Losses = Union[tf.Tensor, Dict[str, tf.Tensor]]  # float32 [] each
 
 
 class Model(tf.keras.layers.Layer):
@@ -26,34 +31,62 @@ class Model(tf.keras.layers.Layer):
     every run), `call` and `loss`; write `measure`, `predict` and `optimize` to change them.
 
     Args:
-        learning_rate: step size of the optimiser.
-        clip: how to limit gradients: one of {"value": x}, {"norm": x} (of each gradient) and
-            {"global_norm": x} (of all together); 0 and None mean no limit.
+        freeze: regular expressions; variables in whose name one is found are not trained.
+            (BatchNorm's statistics still move, unless you call it with training=False.)
+        warm_start: initial weights from another run: the arguments of `WarmStart`.
         name: the scope of the variables in a checkpoint; default the class's name.
+        loss: a closure of `losses`, or any function (labels, outputs) -> float32 [batch] or [];
+            not needed by a model that writes its own `loss`.
+        optimization: learning_rate, schedule, optimizer, clip, accumulate, ema_decay, loss_scale:
+            see `Optimization`.
     """
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
-        clip: dict[str, float] | None = None,
+        freeze: Sequence[str] = (),
+        warm_start: dict[str, Any] | None = None,
         name: str | None = None,
+        loss: Loss | None = None,
+        **optimization: Any,
     ) -> None:
         # A name of its own: Keras would count (mlp, mlp_1, ...), and a second model made in one
         # process would not find its variables in the first one's checkpoint.
         super().__init__(
-            name=name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+            name=name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower(),
+            dtype="float32",  # else Keras makes integer weights where features are integers
         )
-        self.learning_rate = learning_rate
-        self.clip = dict(clip or {})
-        self.optimizer = tf.train.AdamOptimizer(learning_rate)
+        self.loss_function = loss
+        self.freeze = tuple(freeze)
+        self.warm_start = WarmStart(**(warm_start or {}))
+        self.optimization = Optimization(**optimization)
+
+    def get_config(self) -> dict[str, Any]:
+        """For HDF5 files of Keras; the other arguments are in the run's config.yaml."""
+        return {"name": self.name}
+
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        """What is trained: all trainable variables but the frozen ones."""
+        return [v for v in super().trainable_weights if not self._is_frozen(v)]
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        frozen = [v for v in super().trainable_weights if self._is_frozen(v)]
+        return frozen + super().non_trainable_weights
 
     def call(self, inputs: Nest, training: bool = False) -> Nest:
         """Features [batch, ...] -> outputs [batch, ...], for a classifier its logits."""
         raise NotImplementedError(f"{type(self).__name__}.call is yours to write")
 
-    def loss(self, outputs: Nest, labels: Nest) -> tf.Tensor:
-        """The mean loss of a batch: float32 []. Work on logits, not on probabilities."""
-        raise NotImplementedError(f"{type(self).__name__}.loss is yours to write")
+    def loss(self, outputs: Nest, labels: Nest) -> Losses:
+        """The mean loss of a batch: float32 []. Work on logits, not on probabilities.
+
+        Several losses are name -> float32 []: their sum counts, and each is reported. Default:
+        the mean of the function that the model was given.
+        """
+        if self.loss_function is None:
+            raise NotImplementedError(f"{type(self).__name__}.loss is yours to write, or to give")
+        return tf.reduce_mean(self.loss_function(labels, outputs))
 
     def measure(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> numbers [batch], one for each example; evaluation reports their means."""
@@ -64,37 +97,24 @@ class Model(tf.keras.layers.Layer):
         """Name -> [batch, ...]: what a user of the trained model wants to see."""
         return {"outputs": outputs}
 
-    def optimize(
-        self,
-        loss: tf.Tensor,
-        updates: Sequence[tf.Operation] = (),
-        writes: Sequence[tf.Operation] = (),
-    ) -> tf.Operation:
+    def optimize(self, loss: Losses, updates: Any = (), writes: Any = ()) -> tf.Operation:
         """One update of all trainable variables and of the global step.
 
         Args:
-            loss: float32 [].
-            updates, writes: what else belongs to this step, and by which operations it writes
-                variables: BatchNorm's statistics, say. See `guarded_update`.
+            loss: as `loss` returned it, with the regularisation losses.
+            updates, writes: operations that belong to this step and that write variables, such
+                as those of BatchNorm's statistics: see `optimize.barrier`.
 
         Raises:
             ModelError: a trainable variable does not influence the loss.
         """
-        pairs = self.optimizer.compute_gradients(loss, self.trainable_variables)
-        without = [variable.op.name for gradient, variable in pairs if gradient is None]
-        if without:
-            raise ModelError(
-                f"{self.name}: the loss does not depend on {', '.join(without)}; use these "
-                "variables in call, or create them with trainable=False"
-            )
-        step = tf.train.get_or_create_global_step()
-        return guarded_update(self.optimizer, pairs, loss, self.clip, updates, writes, step)
+        return self.optimization.update(total(loss), self.trainable_variables, updates, writes)
 
-    def training_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, tf.Tensor, Nest]:
+    def training_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, Losses, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
 
         Returns:
-            The train op, the loss with all regularisation losses added (float32 []), the outputs.
+            The train op, the loss with all regularisation losses, the outputs.
 
         Raises:
             ModelError: the contract is broken; the message names the variable or operation.
@@ -103,45 +123,51 @@ class Model(tf.keras.layers.Layer):
         updates_before = list(self.updates)
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
         writes = writes_since(operations)
-        refuse_early_writes(writes, loss)
-        self._refuse_untracked_variables()
+        refuse_early_writes(writes, total(loss))
+        refuse_untracked_variables(self)
+        matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
         train_op = tf.group(self.optimize(loss, _added(self.updates, updates_before), writes))
-        refuse_stateful_random([train_op, loss.op])
+        refuse_stateful_random([train_op, total(loss).op])
         check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
 
-    def outputs_and_loss(
-        self, features: Nest, labels: Nest, training: bool
-    ) -> tuple[Nest, tf.Tensor]:
-        """The outputs, and the loss with the regularisation losses of this call: float32 []."""
+    def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
+        """The outputs, and the loss with the regularisation losses of this call."""
         before = list(self.losses)
-        outputs = self(features, training=training)
-        loss = self.loss(outputs, labels)
-        if not isinstance(loss, tf.Tensor) or loss.shape.rank != 0:
-            raise ModelError(
-                f"{self.name}.loss returned {loss}, expected a tensor with a single number; "
-                "take tf.reduce_mean, or the sum of several losses"
-            )
-        return outputs, tf.add_n([loss, *_added(self.losses, before)])
+        with refused_shapes(self):
+            outputs = self(features, training=training)
+            loss = self.loss(outputs, labels)
+        for part in loss.values() if isinstance(loss, dict) else [loss]:
+            if not isinstance(part, tf.Tensor) or part.shape.rank != 0:
+                raise ModelError(
+                    f"{self.name}.loss returned {part}, expected a tensor with a single number; "
+                    "take tf.reduce_mean, or the sum of several losses"
+                )
+        added = _added(self.losses, before)
+        if not added:
+            return outputs, loss
+        if isinstance(loss, dict):
+            return outputs, {**loss, "regularization": tf.add_n(added)}
+        return outputs, tf.add_n([loss, *added])
 
-    def means(self, loss: tf.Tensor, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
-        """Name -> mean over the batch, float32 []: of the loss and of each measure."""
+    def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
+        """Name -> mean over the batch, float32 []: of the loss, its parts and each measure."""
         measured = self.measure(outputs, labels)
-        if "loss" in measured:
-            raise ModelError(f"{self.name}.measure: the name loss is taken; choose another")
+        losses = {**(loss if isinstance(loss, dict) else {}), "loss": total(loss)}
+        for name in set(measured) & set(losses):
+            raise ModelError(f"{self.name}.measure: the name {name} is taken; choose another")
         return {
             name: tf.reduce_mean(tf.cast(value, tf.float32))
-            for name, value in {"loss": loss, **measured}.items()
+            for name, value in {**losses, **measured}.items()
         }
 
-    def _refuse_untracked_variables(self) -> None:
-        tracked = {variable.op.name for variable in self.variables}
-        lost = [v.op.name for v in tf.trainable_variables() if v.op.name not in tracked]
-        if lost:
-            raise ModelError(
-                f"{self.name}: {', '.join(lost)} would not be trained: keep each layer and "
-                "variable in an attribute, a list or a dict of the model, not in a tuple"
-            )
+    def _is_frozen(self, variable: tf.Variable) -> bool:
+        return any(re.search(pattern, variable.op.name) for pattern in self.freeze)
+
+
+def total(loss: Losses) -> tf.Tensor:
+    """The sum of all parts of a loss: float32 []."""
+    return tf.add_n(tf.nest.flatten(loss))
 
 
 def _added(now: Sequence[Any], before: Sequence[Any]) -> list[Any]:

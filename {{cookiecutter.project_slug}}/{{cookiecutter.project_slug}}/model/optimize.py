@@ -1,89 +1,202 @@
-"""Updates that happen whole or not at all: gradients clipped, checked, then applied."""
+"""How variables follow a loss: in updates that happen whole or not at all."""
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple, Union
+import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, ContextManager, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
+from .averages import Averages, zeros_beside
+from .clip import Gradient, Pairs, clip_gradients
+from .dropout import training_step
+from .schedules import Schedule, constant
 
-Gradient = Union[tf.Tensor, tf.IndexedSlices]
-Pairs = List[Tuple[Gradient, tf.Variable]]
+KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
+# Their rate must be a number or a tensor, which would stay what it is in the loop of the graph.
+REFUSED = re.compile("(Ftrl|ProximalAdagrad|ProximalGradientDescent|AdagradDA)Optimizer")
 
 
-def guarded_update(
-    optimizer: tf.train.Optimizer,
-    pairs: Pairs,
-    loss: tf.Tensor,
-    clip: dict[str, float],
-    updates: Sequence[tf.Operation],
-    writes: Sequence[tf.Operation],
-    global_step: tf.Variable,
-) -> tf.Operation:
-    """Applies gradients behind a barrier: no variable is written unless all numbers are finite.
+class Gradients(NamedTuple):
+    """What one batch asks of the variables."""
+
+    pairs: Pairs  # (gradient, variable); with `accumulate` summed up over batches
+    clipped: Pairs  # what is applied
+    finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
+
+
+@dataclass(eq=False)
+class Optimization:
+    """The optimiser, its learning rate, and what is done to gradients before and after it.
+
+    A step is a batch, also with `accumulate`, since the order of the data is a function of the
+    global step; a checkpoint between two updates holds the gradients gathered so far.
+
+    Args:
+        learning_rate: step size of the optimiser.
+        schedule: global step, int64 [] -> factor of the learning rate; see `schedules`.
+        optimizer: makes an optimiser of `tf.train` from its argument `learning_rate`.
+        clip: how to limit gradients: one of {"value": x}, {"norm": x} (of each gradient) and
+            {"global_norm": x} (of all together); 0 and None mean no limit.
+        accumulate: batches whose mean gradient, then clipped, makes one update.
+        ema_decay: of the averages of the weights, which evaluation uses; 0 is off.
+        loss_scale: what keeps small gradients from vanishing in float16, and switches mixed
+            precision on (https://arxiv.org/abs/1710.03740); 0 is off.
+
+    Raises:
+        ConfigError: a number has no meaning, or the optimiser takes no function as its rate.
+    """
+
+    learning_rate: float = 1e-3
+    schedule: Schedule = field(default_factory=constant)
+    optimizer: Callable[..., Any] = tf.train.AdamOptimizer
+    clip: dict[str, float] | None = None
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    loss_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1 or not 0 <= self.ema_decay < 1 or self.loss_scale < 0:
+            raise ConfigError(
+                f"model: found accumulate={self.accumulate}, ema_decay={self.ema_decay}, "
+                f"loss_scale={self.loss_scale}; expected 1 or more, a share below 1, 0 or more"
+            )
+        self.averages = Averages(self.ema_decay)
+        self.optimizer = self.optimizer(learning_rate=lambda: self.rate(training_step()))
+        name = type(self.optimizer).__name__
+        if not isinstance(self.optimizer, tf.train.Optimizer) or REFUSED.fullmatch(name):
+            raise ConfigError(
+                f"model.optimizer: {name} is no optimiser of tf.train whose learning rate may be a "
+                f"function, so that it follows a schedule; these are {KNOWN}Optimizer"
+            )
+        self._sums: dict[str, tf.Variable] = {}
+
+    def rate(self, global_step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of the update that follows `global_step` int64 [] steps: float32 []."""
+        return tf.cast(self.learning_rate * self.schedule(global_step), tf.float32)
+
+    def update(
+        self,
+        loss: tf.Tensor,
+        variables: Sequence[tf.Variable],
+        updates: Sequence[tf.Operation] = (),
+        writes: Sequence[tf.Operation] = (),
+    ) -> tf.Operation:
+        """One step of the variables and of the global step, with all that belongs to it.
+
+        Args:
+            loss: float32 [].
+            variables: those to train.
+            updates, writes: see `barrier`.
+
+        Returns:
+            The operation that has written everything. Running it raises InvalidArgumentError,
+            with the name of the loss or gradient and "Tensor had NaN" or "Tensor had Inf", before
+            anything is written.
+        """
+        gradients = self.gradients(loss, variables)
+        with barrier([gradients], updates, writes):
+            return self.apply(gradients, tf.train.get_or_create_global_step())
+
+    def gradients(self, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> Gradients:
+        """The gradients of a loss, their norms as summaries, and the check that they are finite.
+
+        Raises:
+            ModelError: there is no variable, or one that does not influence the loss.
+        """
+        if not variables:
+            raise ModelError("no variable to train; make some, or let model.freeze match less")
+        scaled = loss * self.loss_scale if self.loss_scale else loss
+        pairs = self.optimizer.compute_gradients(scaled, list(variables))
+        without = [variable.op.name for gradient, variable in pairs if gradient is None]
+        if without:
+            raise ModelError(
+                f"the loss does not depend on {', '.join(without)}; use these variables in call, "
+                "or create them with trainable=False"
+            )
+        if self.loss_scale:
+            pairs = [(tf.math.scalar_mul(1 / self.loss_scale, g), v) for g, v in pairs]
+        tf.summary.scalar("gradient_norm", tf.global_norm([gradient for gradient, _ in pairs]))
+        for gradient, variable in pairs:
+            tf.summary.scalar(f"gradient_norm/{variable.op.name}", tf.norm(_values(gradient)))
+        if self.accumulate > 1:
+            pairs = [
+                (self._sum(v).read_value() + tf.convert_to_tensor(gradient) / self.accumulate, v)
+                for gradient, v in pairs
+            ]
+        clipped = clip_gradients(pairs, self.clip or {})
+        # A sum for each gradient costs a third of a check. Only where one is not finite they are
+        # checked by name; the clipped ones, too: a norm that overflows makes them NaN.
+        sums = [loss, *[tf.nn.l2_loss(_values(gradient)) for gradient, _ in pairs]]
+        finite = tf.cond(
+            tf.reduce_all(tf.is_finite(tf.stack([tf.cast(each, tf.float32) for each in sums]))),
+            tf.no_op,
+            lambda: _check(loss, pairs + clipped),
+        )
+        return Gradients(pairs, clipped, tf.group(finite))
+
+    def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
+        """Writes the variables, and raises the global step if it is given; inside a `barrier`."""
+        if self.accumulate == 1:
+            done = self._apply(gradients.clipped)
+        else:
+            full = tf.equal((training_step() + 1) % self.accumulate, 0)
+            keep = [(self._sum(variable), total) for total, variable in gradients.pairs]
+            done = tf.cond(
+                full,
+                lambda: self._apply(gradients.clipped),
+                lambda: tf.group(*[kept.assign(total) for kept, total in keep]),
+            )
+        if global_step is None:
+            return done
+        with tf.control_dependencies([done]):
+            return tf.group(global_step.assign_add(1))
+
+    def _apply(self, clipped: Pairs) -> tf.Operation:
+        variables = [variable for _, variable in clipped]
+        with tf.control_dependencies([self.optimizer.apply_gradients(clipped)]):
+            sums = [self._sum(variable) for variable in variables if self.accumulate > 1]
+            resets = [kept.assign(tf.zeros_like(kept)) for kept in sums]
+            average = self.averages.update(variables, training_step() // self.accumulate)
+            return tf.group(*resets, average)
+
+    def _sum(self, variable: tf.Variable) -> tf.Variable:
+        """Where the gradients of a variable are gathered until the next update."""
+        return zeros_beside(variable, "gradient_sum", self._sums)
+
+
+def barrier(
+    gradients: Sequence[Gradients],
+    updates: Sequence[tf.Operation] = (),
+    writes: Sequence[tf.Operation] = (),
+) -> ContextManager[None]:
+    """What is built inside of the `with` writes nothing unless all these gradients are finite.
 
     A check for each gradient alone would let the other variables be written first, and the
     next checkpoint would hold a half-made step. (Adam squares gradients: without clipping, those
     beyond 1e19 still overflow in its own averages.)
 
     Args:
-        optimizer: applies the gradients.
-        pairs: (gradient, variable), none of them None.
-        loss: float32 [].
-        clip: see `clip_gradients`.
+        gradients: of one loss, or of several that make one step.
         updates: what else belongs to this step, such as BatchNorm's statistics.
-        writes: the operations by which the updates write variables; they wait for the barrier.
-        global_step: int64 [], raised by one.
-
-    Returns:
-        The operation that has written everything. Running it raises InvalidArgumentError, with
-        the name of the loss or gradient and "Tensor had NaN" or "Tensor had Inf", before
-        anything is written.
+        writes: the operations by which the updates write variables; they wait, too.
     """
-    clipped = clip_gradients(pairs, clip)
-    checks = [tf.debugging.check_numerics(loss, "the loss is not finite").op]
-    # Both: clipping by value hides a NaN, and a norm that overflows makes one.
-    for gradient, variable in pairs if clipped is pairs else pairs + clipped:
-        values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-        message = f"the gradient of {variable.op.name} is not finite"
-        checks.append(tf.debugging.check_numerics(values, message).op)
-    barrier = tf.group(*checks)
+    finite = [batch.finite for batch in gradients]
     for operation in [*updates, *writes]:
         # Layers build their updates while they are called, before the barrier can exist.
-        operation._add_control_inputs([barrier])
-    with tf.control_dependencies([barrier, *updates]):
-        return optimizer.apply_gradients(clipped, global_step=global_step)
+        operation._add_control_inputs(finite)
+    return tf.control_dependencies([*finite, *updates])
 
 
-def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
-    """Limits gradients by one of value, norm (of each gradient) and global_norm (of all).
-
-    Raises:
-        ConfigError: more than one limit is set, or one is unknown or negative.
-    """
-    limits = {name: limit for name, limit in clip.items() if limit}
-    known = {"value", "norm", "global_norm"}
-    if len(limits) > 1 or set(clip) - known or any(limit < 0 for limit in limits.values()):
-        raise ConfigError(
-            f"model.clip: found {dict(clip)}; expected one of value, norm and global_norm above 0, "
-            "and 0 for the others"
-        )
-    if not limits:
-        return pairs
-    ((kind, limit),) = limits.items()
-    gradients = [gradient for gradient, _ in pairs]
-    if kind == "value":
-        gradients = [_clip_by_value(gradient, limit) for gradient in gradients]
-    elif kind == "norm":
-        gradients = [tf.clip_by_norm(gradient, limit) for gradient in gradients]
-    else:
-        gradients, _ = tf.clip_by_global_norm(gradients, limit)
-    return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs)]
+def _check(loss: tf.Tensor, pairs: Pairs) -> tf.Operation:
+    checks = [tf.debugging.check_numerics(loss, "the loss is not finite")]
+    for gradient, variable in pairs:
+        message = f"the gradient of {variable.op.name} is not finite"
+        checks.append(tf.debugging.check_numerics(_values(gradient), message))
+    return tf.group(*checks)
 
 
-def _clip_by_value(gradient: Gradient, limit: float) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = tf.clip_by_value(gradient.values, -limit, limit)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return tf.clip_by_value(gradient, -limit, limit)
+def _values(gradient: Gradient) -> tf.Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -1,0 +1,72 @@
+"""Moving averages of the weights, which often generalise better than the weights themselves."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Iterator, Sequence
+
+import tensorflow.compat.v1 as tf
+
+
+class Averages:
+    """An average of each trained variable: average += (1 - decay) * (weights - average).
+
+    Polyak and Juditsky 1992, https://doi.org/10.1137/0330046. BatchNorm's statistics are averages
+    already, and are used as they are.
+
+    Args:
+        decay: below 1; the closer to it, the slower the average; 0 keeps none.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._averages: dict[str, tf.Variable] = {}
+        self._weights: dict[str, tf.Variable] = {}
+
+    def update(self, variables: Sequence[tf.Variable], updates_done: tf.Tensor) -> tf.Operation:
+        """Moves the averages, after an update of the variables.
+
+        Args:
+            variables: those of that update.
+            updates_done: int64 [], the updates before it. So long as there are few, the decay is
+                lower; the first average is the weights, wherever they were started from.
+        """
+        if not self.decay:
+            return tf.no_op()
+        done = tf.cast(updates_done, tf.float32)
+        share = 1 - tf.minimum(self.decay, done / (done + 10))
+        moves = []
+        for variable in variables:
+            self._weights[variable.op.name] = variable
+            average = zeros_beside(variable, "average", self._averages)
+            change = variable.read_value() - average.read_value()
+            moves.append(average.assign_add(tf.cast(share, change.dtype) * change))
+        return tf.group(*moves)
+
+    @contextlib.contextmanager
+    def in_place(self, session: tf.Session) -> Iterator[None]:
+        """Inside of the `with`, the variables are the averages: for evaluation and export."""
+        weights, averages = session.run([self._weights, self._averages])
+        load(self._weights, averages, session)
+        try:
+            yield
+        finally:
+            load(self._weights, weights, session)
+
+
+def load(variables: dict[str, tf.Variable], values: dict[str, Any], session: tf.Session) -> None:
+    """Gives variables these values; works in a graph to which nothing can be added any more."""
+    for name, value in values.items():
+        initializer = variables[name].initializer
+        # One by one: two variables may have their initial value from one tensor.
+        session.run(initializer, {initializer.inputs[1]: value})
+
+
+def zeros_beside(variable: tf.Variable, name: str, made: dict[str, tf.Variable]) -> tf.Variable:
+    """A variable of the same shape, saved with it and made once, though the step is built twice."""
+    key = variable.op.name
+    if key not in made:
+        with tf.init_scope(), tf.name_scope(None):  # outside of loops and conditions
+            zeros = tf.zeros(variable.shape, variable.dtype.base_dtype)
+            made[key] = tf.Variable(zeros, trainable=False, name=f"{key}/{name}")
+    return made[key]

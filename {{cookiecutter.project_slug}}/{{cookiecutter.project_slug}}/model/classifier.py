@@ -1,0 +1,36 @@
+"""What all classifiers share: cross-entropy, accuracy, probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError
+from .losses import Loss, crossentropy
+from .model import Model
+
+
+class Classifier(Model):
+    """A model whose `call` returns logits float32 [batch, classes]; labels are int32 [batch].
+
+    Args:
+        classes: the number of different labels.
+        loss: a closure of `losses`; default cross-entropy.
+        others: learning_rate, clip, name: see `Model`.
+    """
+
+    def __init__(self, classes: int = 10, loss: Loss | None = None, **others: Any) -> None:
+        super().__init__(loss=loss or crossentropy(), **others)
+        if classes < 1:
+            raise ConfigError(f"model: found classes={classes}; expected 1 or more")
+        self.classes = classes
+
+    def measure(self, outputs: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """accuracy: float32 [batch], 1 where the largest logit is the label's."""
+        predicted = tf.argmax(outputs, axis=1, output_type=tf.int32)
+        return {"accuracy": tf.cast(tf.equal(predicted, labels), tf.float32)}
+
+    def predict(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """class: int64 [batch]; probabilities: float32 [batch, classes]."""
+        return {"class": tf.argmax(outputs, axis=1), "probabilities": tf.nn.softmax(outputs)}

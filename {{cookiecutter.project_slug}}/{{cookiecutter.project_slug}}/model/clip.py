@@ -1,0 +1,45 @@
+"""Limits to gradients."""
+
+from __future__ import annotations
+
+from typing import List, Tuple, Union
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError
+
+Gradient = Union[tf.Tensor, tf.IndexedSlices]
+Pairs = List[Tuple[Gradient, tf.Variable]]
+
+
+def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
+    """Limits gradients by one of value, norm (of each gradient) and global_norm (of all).
+
+    Raises:
+        ConfigError: more than one limit is set, or one is unknown or negative.
+    """
+    limits = {name: limit for name, limit in clip.items() if limit}
+    known = {"value", "norm", "global_norm"}
+    if len(limits) > 1 or set(clip) - known or any(limit < 0 for limit in limits.values()):
+        raise ConfigError(
+            f"model.clip: found {dict(clip)}; expected one of value, norm and global_norm above 0, "
+            "and 0 for the others"
+        )
+    if not limits:
+        return pairs
+    ((kind, limit),) = limits.items()
+    gradients = [gradient for gradient, _ in pairs]
+    if kind == "value":
+        gradients = [_clip_by_value(gradient, limit) for gradient in gradients]
+    elif kind == "norm":
+        gradients = [tf.clip_by_norm(gradient, limit) for gradient in gradients]
+    else:
+        gradients, _ = tf.clip_by_global_norm(gradients, limit)
+    return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs)]
+
+
+def _clip_by_value(gradient: Gradient, limit: float) -> Gradient:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = tf.clip_by_value(gradient.values, -limit, limit)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return tf.clip_by_value(gradient, -limit, limit)

@@ -1,0 +1,83 @@
+"""Learning-rate schedules: closures that return a function of the global step alone.
+
+`outer(arguments)` returns `factor(global_step)`, by which the learning rate is multiplied. It has
+no state, so that a restart goes on as if it had never stopped. Each can begin with a linear
+warm-up, Goyal et al. 2017, https://arxiv.org/abs/1706.02677. A YAML may name yours by `_target_`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError
+
+Schedule = Callable[[tf.Tensor], tf.Tensor]  # global step, int64 [] -> factor, float32 []
+
+
+def constant(warmup_steps: int = 0) -> Schedule:
+    """The learning rate itself, after `warmup_steps` in which it rises to that in a line."""
+    return _after_warmup(warmup_steps, tf.ones_like)
+
+
+def step(boundaries: Sequence[int], factor: float = 0.1, warmup_steps: int = 0) -> Schedule:
+    """Multiplied by `factor` at each of the global steps in `boundaries`."""
+
+    def fall(steps: tf.Tensor) -> tf.Tensor:
+        passed = [tf.cast(steps + warmup_steps >= boundary, tf.float32) for boundary in boundaries]
+        return tf.pow(tf.constant(factor, tf.float32), tf.add_n([tf.zeros([]), *passed]))
+
+    return _after_warmup(warmup_steps, fall)
+
+
+def exponential(every_n_steps: int, factor: float = 0.5, warmup_steps: int = 0) -> Schedule:
+    """Falls smoothly, by `factor` in every `every_n_steps` after the warm-up."""
+    _refuse_below(1, "every_n_steps", every_n_steps)
+    return _after_warmup(warmup_steps, lambda steps: tf.pow(factor, steps / every_n_steps))
+
+
+def cosine(last_step: int, end: float = 0.0, warmup_steps: int = 0) -> Schedule:
+    """Half a cosine from 1 to `end` at the global step `last_step`, where it stays.
+
+    Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.
+    """
+
+    def fall(steps: tf.Tensor) -> tf.Tensor:
+        done = tf.minimum(steps / (last_step - warmup_steps), 1.0)
+        return end + (1 - end) * 0.5 * (1 + tf.cos(math.pi * done))
+
+    _refuse_below(warmup_steps + 1, "last_step", last_step)
+    return _after_warmup(warmup_steps, fall)
+
+
+def polynomial(
+    last_step: int, end: float = 0.0, power: float = 1.0, warmup_steps: int = 0
+) -> Schedule:
+    """From 1 to `end` at the global step `last_step`, where it stays; `power` 1 is a line."""
+
+    def fall(steps: tf.Tensor) -> tf.Tensor:
+        left = 1 - tf.minimum(steps / (last_step - warmup_steps), 1.0)
+        return end + (1 - end) * left**power
+
+    _refuse_below(warmup_steps + 1, "last_step", last_step)
+    return _after_warmup(warmup_steps, fall)
+
+
+def _after_warmup(warmup_steps: int, factor: Schedule) -> Schedule:
+    """A linear rise, then `factor`, a function of the steps since, float32 []."""
+    _refuse_below(0, "warmup_steps", warmup_steps)
+
+    def rise_then_factor(global_step: tf.Tensor) -> tf.Tensor:
+        steps = tf.cast(global_step, tf.float32)
+        # One more: the first step, which is global step 0, shall move the weights, too.
+        rise = tf.minimum((steps + 1) / max(warmup_steps, 1), 1.0)
+        return rise * factor(tf.maximum(steps - warmup_steps, 0.0))
+
+    return rise_then_factor
+
+
+def _refuse_below(least: int, name: str, value: int) -> None:
+    if value < least:
+        raise ConfigError(f"model.schedule: found {name}={value}, expected {least} or more")
