@@ -4,7 +4,7 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast lint format clean
+.PHONY: help demo test test-fast benchmark lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -18,6 +18,9 @@ test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 
 test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
 	$(VENV) -m pytest -n 2 -m "not tensorflow"
+
+benchmark: .venv/complete  ## Measure the data half beside the ways of tutorials (minutes)
+	$(VENV) benchmarks/data.py $(ARGS)
 
 # The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
 # No cache, for it would lie among the sources of the emitted project.

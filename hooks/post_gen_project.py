@@ -7,15 +7,32 @@ from pathlib import Path
 PROJECT_SLUG = json.loads(r""" {{ cookiecutter.project_slug | tojson }} """)
 LICENSE = json.loads(r""" {{ cookiecutter.license | tojson }} """)
 CI = json.loads(r""" {{ cookiecutter.ci | tojson }} """)
+EXAMPLES = json.loads(r""" {{ cookiecutter.examples | tojson }} """)
 
 CI_FILES = {"github": Path(".github/workflows/ci.yml"), "gitlab": Path(".gitlab-ci.yml")}
+
+# What only `all` has: a module, its settings, its test. No other file names or imports it.
+EXAMPLE_FILES = """
+    {package}/data/arrays.py {package}/conf/data/arrays.yaml tests/test_arrays.py
+    {package}/data/augment.py {package}/conf/data/augmented.yaml tests/test_augment.py
+    {package}/data/generator.py {package}/conf/data/generator.yaml tests/test_generator.py
+    {package}/data/sequences.py {package}/conf/data/sequences.yaml tests/test_sequences.py
+    {package}/data/sql.py {package}/conf/data/sql.yaml tests/test_sql.py
+    {package}/data/tables.py {package}/conf/data/tables.yaml tests/test_tables.py
+    {package}/model/dcgan.py {package}/model/spectral_norm.py
+    {package}/model/gan.py {package}/conf/model/gan.yaml tests/test_gan.py
+    {package}/model/resnet.py {package}/conf/model/resnet.yaml tests/test_resnet.py
+    {package}/model/rnn.py {package}/conf/model/rnn.yaml tests/test_rnn.py
+"""
 
 unwanted = [file for service, file in CI_FILES.items() if service != CI]
 if LICENSE == "none":
     unwanted.append(Path("LICENSE"))
+if EXAMPLES == "basic":
+    unwanted += map(Path, EXAMPLE_FILES.format(package=PROJECT_SLUG).split())
 
 for file in unwanted:
-    file.unlink()
+    file.unlink(missing_ok=True)
     for directory in file.parents[:-1]:  # the last one is the project itself
         if not any(directory.iterdir()):
             directory.rmdir()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+from pathlib import PurePosixPath
 
 import pytest
 import yaml
@@ -89,17 +90,40 @@ def test_gitlab_tests_both_runtimes(bake):
     assert job["script"] == ["make test"]
 
 
+def example_files() -> set[str]:
+    """The files that the hook removes for `basic`, in a project with the default name."""
+    hook = (ROOT / "hooks" / "post_gen_project.py").read_text("utf-8")
+    named = re.search(r'EXAMPLE_FILES = """(.+?)"""', hook, re.S)[1]
+    files = named.format(package="my_project").split()
+    assert len(files) == len(set(files))
+    return set(files)
+
+
+def test_all_has_the_files_of_basic_and_those_that_the_hook_names(bake, default_bake):
+    assert "my_project/model/gan.py" in example_files()
+    assert not example_files() & default_bake.files()
+    assert bake(examples="all").files() == default_bake.files() | example_files()
+
+
+def test_basic_has_no_trace_of_the_other_examples(default_bake):
+    modules = "|".join(PurePosixPath(file).stem for file in example_files() if ".py" in file)
+    trace = re.compile(rf"\b(data|model)[./=]({modules})\b|\b(RNN|ResNet|GAN|SQLite)\b")
+    for file in default_bake.files():
+        text = (default_bake.path / file).read_text("utf-8")
+        assert not trace.search(text), (file, trace.search(text))
+
+
 def test_the_command_for_news_from_the_template_holds_the_answers_of_the_bake(bake):
     name = 'Größe & "Form" in Ada\'s $HOME'
     answers = {"project_name": name, "project_slug": "form", "author_name": "Ada O'Neill"}
-    answers |= {"license": "BSD-3-Clause", "ci": "none"}
+    answers |= {"license": "BSD-3-Clause", "ci": "none", "examples": "all"}
     readme = (bake(**answers).path / "README.md").read_text("utf-8")
     words = shlex.split(re.search(r"^pipx run cruft link (.+?)^```", readme, re.M | re.S)[1])
     assert json.loads(words[words.index("--extra-context") + 1]) == answers
     assert words[words.index("--checkout") + 1] == f"v{PROMPTS['_template_version']}"
 
 
-@pytest.mark.parametrize("prompt", ["license", "ci"])
+@pytest.mark.parametrize("prompt", ["license", "ci", "examples"])
 def test_an_answer_that_is_not_offered_is_refused(refuse, prompt):
     refuse(**{prompt: "whatever"})
 

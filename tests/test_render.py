@@ -61,17 +61,23 @@ def test_a_project_that_is_baked_once_more_keeps_what_was_made_in_it(default_bak
     assert BakedProject(tmp_path / "my_project").files() == default_bake.files() | made
 
 
-def test_nothing_is_left_unrendered(default_bake):
-    for file in default_bake.files():
-        text = (default_bake.path / file).read_text("utf-8")
+@pytest.fixture(params=["basic", "all"])
+def any_bake(request, bake_to_share) -> BakedProject:
+    """A project with each choice of examples, to look at and not to change."""
+    return bake_to_share(examples=request.param)
+
+
+def test_nothing_is_left_unrendered(any_bake):
+    for file in any_bake.files():
+        text = (any_bake.path / file).read_text("utf-8")
         if file == ".github/workflows/ci.yml":
             text = text.replace("${{", "")  # GitHub's own
         assert not re.search(r"\{\{|\{%|cookiecutter\.\w", text), file
 
 
-def test_every_file_ends_with_one_line_feed_and_has_no_other_line_ends(default_bake):
-    for file in default_bake.files():
-        content = (default_bake.path / file).read_bytes()
+def test_every_file_ends_with_one_line_feed_and_has_no_other_line_ends(any_bake):
+    for file in any_bake.files():
+        content = (any_bake.path / file).read_bytes()
         assert b"\r" not in content, file
         assert not content or re.search(rb"[^\n]\n\Z", content), file
 
@@ -107,7 +113,7 @@ def test_git_takes_every_file_and_ignores_what_training_makes(bake):
 
 @pytest.mark.parametrize("slug", ["a", "my_project", "z" * 40])
 def test_a_bake_is_formatted_and_free_of_lint_as_it_comes(bake, slug):
-    project = bake(project_slug=slug)
+    project = bake(project_slug=slug, examples="all")
     ruff("check", cwd=project.path)
     ruff("format", "--check", cwd=project.path)
 
@@ -117,8 +123,8 @@ def test_the_sources_are_formatted_and_free_of_lint_in_place():
     ruff("format", "--check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
 
 
-def test_the_types_of_a_bake_are_right(default_bake: BakedProject):
-    default_bake.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
+def test_the_types_of_a_bake_are_right(any_bake):
+    any_bake.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
 
 
 def test_make_help_lists_every_target(default_bake):

@@ -1,12 +1,16 @@
 """Small data and short runs that the tests share."""
 
+import contextlib
+import io
 import logging
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from {{ cookiecutter.project_slug }}.data import Digits
 from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.train.__main__ import train
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 
 logging.getLogger("{{ cookiecutter.project_slug }}").setLevel(logging.INFO)
@@ -22,6 +26,25 @@ def digits_directory(tmp_path_factory):
 def digits(digits_directory):
     """640 digits to train on (10 batches) and 130 to test (the last batch has 2)."""
     return Digits(digits_directory, train_examples=640, test_examples=130, batch_size=64)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits_directory):
+    """trained(*settings) -> a run with settings, of 20 steps on the digits, trained once."""
+    runs = {}
+
+    def trained(*settings):
+        if settings not in runs:
+            runs[settings] = str(tmp_path_factory.mktemp("runs") / "run")
+            data = ["data=digits", f"data.directory={digits_directory}", "data.batch_size=64"]
+            data += ["data.train_examples=640", "data.test_examples=130", "model.hidden=16"]
+            every = [f"trainer.{what}_every_n_steps=10" for what in ("checkpoint", "evaluate")]
+            run_dir = f"run_dir={runs[settings]}"
+            with contextlib.redirect_stdout(io.StringIO()):  # tests look at what they print
+                assert train([*data, *every, "trainer.last_step=20", run_dir, *settings]) == 0
+        return runs[settings]
+
+    return trained
 
 
 @pytest.fixture
@@ -45,3 +68,51 @@ def variables():
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
     return variables
+
+
+@pytest.fixture
+def batches(tmp_path):
+    """The first batches of a dataset, or all: batches(dataset, split, count, saved_after=0).
+
+    With saved_after the iterator is saved after so many batches, and the batches are those that
+    follow where it is restored, in another graph.
+    """
+
+    def batches(dataset, split="train", count=None, saved_after=0, **arguments):
+        def read(count, restored_from="", saved_to=""):
+            with tf.Graph().as_default(), tf.Session() as session:
+                iterator = tf.data.make_initializable_iterator(dataset.batches(split, **arguments))
+                following = iterator.get_next()
+                session.run(iterator.initializer)
+                found = []
+                if restored_from or saved_to:
+                    saveable = tf.data.experimental.make_saveable_from_iterator(iterator)
+                    saver = tf.train.Saver([saveable])
+                if restored_from:
+                    saver.restore(session, restored_from)
+                try:
+                    while count is None or len(found) < count:
+                        found.append(session.run(following))
+                except tf.errors.OutOfRangeError:
+                    pass
+                if saved_to:
+                    saver.save(session, saved_to, write_meta_graph=False)
+                return found
+
+        path = str(tmp_path / "iterator") if saved_after else ""
+        if saved_after:
+            read(saved_after, saved_to=path)
+        return read(count, restored_from=path)
+
+    return batches
+
+
+@pytest.fixture
+def same():
+    """Whether two nests hold the same arrays: same(one, other)."""
+
+    def same(one, other):
+        one, other = tf.nest.flatten(one), tf.nest.flatten(other)
+        return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+    return same

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 PACKAGE = "{{ cookiecutter.project_slug }}"
@@ -91,3 +92,21 @@ def test_a_signal_before_training_leaves_no_run_directory(start, tmp_path):
     assert process.wait() == 143
     run = tmp_path / "run"
     assert not run.exists() or list((run / "checkpoints").glob("*.index"))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_that_was_not(
+    start, tmp_path, variables, share
+):
+    settings = ["trainer.checkpoint_every_n_steps=20", f"data.memory_share={share}"]
+    settings.append("trainer.log_every_n_steps=1")
+    assert start(*settings, "trainer.last_step=150").wait() == 0
+    straight = variables(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "straight")
+    process = start(*settings, "trainer.last_step=150")
+    wait_for(tmp_path / "output", "step 70 ")
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert start(*settings, "trainer.last_step=150").wait() == 0
+    killed = variables(tmp_path / "run")
+    assert all(np.array_equal(straight[name], killed[name]) for name in straight)

@@ -41,6 +41,9 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("trainer.hooks=1", "expected a list"),
         ("model.clip={norm: 1}", r"expected one of model\.clip\.value"),
         ("model.clip=5", r"expected one of model\.clip\.value"),
+        ("model.warm_start.rename=5", "expected a dict as {a:b}"),
+        ("optimizer=adm", r"expected one of adadelta, .*, sgd; did you mean adam\?"),
+        ("schedule=cosin", r"expected one of constant, .*; did you mean cosine\?"),
         ("model.hidden=1,2", "expected a whole number"),
         ("model.learning_rate=nan", "expected a number"),
         ("+model.depth=3", "is no setting; expected key=value"),
@@ -97,6 +100,8 @@ def test_a_run_goes_on_with_its_own_settings_and_the_changes_typed_now(run):
         ("model.hidden=32", r"model\.hidden was 64, is 32; leave"),
         ("model=mlp", r"model\.hidden was 64, is 256"),
         ("data=mnist", r"data\._target_ was .*Digits, is .*MNIST"),
+        ("optimizer=momentum", r"model\.optimizer\._target_ was .*Adam.*, is .*Momentum"),
+        ("model.schedule.warmup_steps=9", r"model\.schedule\.warmup_steps was 0, is 9"),
         ("seed=2", "seed was 1, is 2"),
         ("trainer.seed=2", "trainer.seed was 1, is 2"),
     ],
@@ -116,6 +121,19 @@ def test_the_run_is_found_however_its_directory_is_named(run, monkeypatch):
 def test_the_same_data_may_lie_elsewhere_when_a_run_goes_on(run):
     config = load_config([f"run_dir={run}", "data.directory=elsewhere"])
     assert config.data.directory == "elsewhere"
+
+
+def test_a_run_keeps_the_schedule_it_was_started_with(tmp_path):
+    given = ["schedule=cosine", "model.schedule.end=0.1", "model.warm_start.rename={a/: b/}"]
+    config = load_config([*given, f"run_dir={tmp_path}"])
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-3.index").write_text("")
+    for arguments in ([], given[:2]):
+        again = load_config([*arguments, f"run_dir={tmp_path}", "trainer.last_step=5000"])
+        assert again.model.schedule.last_step == 2000
+        assert again.model == config.model
+    instantiate(again.model)
 
 
 def test_a_run_without_a_checkpoint_is_bound_to_no_settings(run):
@@ -164,7 +182,35 @@ def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
     ("node", "message"),
     [
         ({"_target_": "{{ cookiecutter.project_slug }}.model.MLP", "depth": 3}, "'depth'"),
-        ({"_target_": "{{ cookiecutter.project_slug }}.model.MPL"}, "MPL"),
+        (
+            {"_target_": "{{ cookiecutter.project_slug }}.model.MPL"},
+            r"MPL'; expected one of .*, Model.*; did you mean MLP\?",
+        ),
+        (
+            {
+                "_target_": "{{ cookiecutter.project_slug }}.model.MLP",
+                "schedule": {"_target_": "{{ cookiecutter.project_slug }}.model.schedules.cosin"},
+            },
+            r"one of constant, cosine, exponential, polynomial, step; did you mean cosine\?",
+        ),
+        (
+            {
+                "_target_": "{{ cookiecutter.project_slug }}.model.MLP",
+                "optimizer": {"_target_": "tensorflow.compat.v1.train.AdmOptimizer"},
+            },
+            r"one of .*AdagradOptimizer.*; did you mean AdamOptimizer\?",
+        ),
+        (
+            {
+                "_target_": "{{ cookiecutter.project_slug }}.model.MLP",
+                "optimizer": {
+                    "_target_": "tensorflow.compat.v1.train.AdamOptimizer",
+                    "_partial_": True,
+                    "beta3": 0.9,
+                },
+            },
+            "'beta3'",
+        ),
     ],
 )
 def test_a_class_or_argument_that_does_not_exist_is_a_mistake_in_the_settings(node, message):

@@ -24,6 +24,11 @@ def project(tmp_path):
         (tmp_path / name).write_text(text, encoding="utf-8")
     (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", readme, re.DOTALL)
+    with open(os.path.join(ROOT, "tests", "test_traps.py"), encoding="utf-8") as file:
+        traps, count = re.subn(r"^SETTINGS = \{.*?\}\n", settings, file.read(), flags=re.M | re.S)
+    assert count == 1
+    (tmp_path / "test_traps.py").write_text(traps, encoding="utf-8")
     return tmp_path
 
 
@@ -39,6 +44,11 @@ def test_a_dataset_and_a_model_of_ones_own_train_by_their_names(project):
     settings = ["data=waves", "model=normed", "trainer.last_step=100", "run_dir=run"]
     printed = run(project, "-m", f"{PACKAGE}.train", *settings)
     assert float(re.search(r"test accuracy: ([\d.]+)", printed).group(1)) > 0.5
+
+
+def test_a_model_of_ones_own_runs_through_the_traps_with_one_line(project):
+    printed = run(project, "-m", "pytest", "-q", "-rs", "-k", "normed", "test_traps.py")
+    assert re.search(r"^8 passed, \d+ deselected", printed, re.MULTILINE), printed
 
 
 def test_the_program_without_settings_files_trains_and_prints_its_results(project):

@@ -132,7 +132,7 @@ def test_last_epoch_sets_the_last_step(fit, tmp_path, variables):
 def test_evaluation_equals_a_computation_by_hand(fit, tmp_path, variables, digits):
     results = fit(tmp_path / "run", last_step=20, model=MLP(hidden=16))
     weights = variables(tmp_path / "run")
-    images, labels = digits.paths("test")
+    images, labels = digits.files("test")
     pixels = np.fromfile(images, np.uint8)[16:].reshape(130, 784).astype(np.float64) / 255
     labels = np.fromfile(labels, np.uint8)[8:]
     hidden = np.maximum(pixels @ weights["mlp/dense/kernel"] + weights["mlp/dense/bias"], 0)
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
             bad = tf.where(tf.equal(step, 24), np.float32("nan"), 0.0)
             return super().loss(outputs, labels) + bad
 
-    with pytest.raises(RunError, match=r"is not finite after step 24; nothing .* has step 20"):
+    with pytest.raises(RunError, match=r"is not finite after step 24; nothing was written"):
         fit(tmp_path / "run", model=Explodes(), checkpoint_every_n_steps=10)
     assert checkpoint_steps(tmp_path / "run") == [10, 20]
     assert all(np.isfinite(values).all() for values in variables(tmp_path / "run").values())

@@ -10,18 +10,17 @@ The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 ba
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from ..errors import UserError
+from ..command import run_command
 from .config import instantiate, load_config
 
 
-def train(config: DictConfig) -> int:
+def train(arguments: list[str]) -> int:
     """Builds the dataset, the model and the trainer, and trains; returns the exit code."""
+    config = load_config(arguments)
     dataset = instantiate(config.data)
     model = instantiate(config.model)
     trainer = instantiate(config.trainer)
@@ -36,22 +35,5 @@ def train(config: DictConfig) -> int:
     return 0
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the command; a mistake ends in one line and an exit code, not in a stack trace."""
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__.strip())
-        return 0
-    # Until training handles them; so a new run directory is removed again.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        return train(load_config(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(train, __doc__))

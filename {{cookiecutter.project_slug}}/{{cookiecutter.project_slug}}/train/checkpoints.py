@@ -14,13 +14,23 @@ from ..errors import RunError
 logger = logging.getLogger(__name__)
 
 
+def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.train.Saver:
+    """Writes a run's checkpoints; for the arguments see `SessionTrainer`."""
+    return tf.train.Saver(
+        max_to_keep=max_to_keep or None,
+        keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+        save_relative_paths=True,  # so that a run directory can be moved
+        defer_build=True,  # hooks may make variables, too
+    )
+
+
 def newest_checkpoint(directory: str) -> tuple[str | None, int]:
     """The newest checkpoint that can be read whole, and its global step; (None, 0) if none.
 
     Raises:
         RunError: there are checkpoints, but none can be read.
     """
-    prefixes = _prefixes(directory)
+    prefixes = checkpoints_in(directory)
     for prefix in reversed(prefixes):
         try:
             reader = tf.train.load_checkpoint(prefix)
@@ -43,8 +53,18 @@ def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable])
         variables: those of the graph, each of which it must hold.
 
     Raises:
-        RunError: it is of another model; names the variables and shapes that differ.
+        RunError: it is of another model.
     """
+    refuse_other_model(prefix, variables)
+    state = tf.train.get_checkpoint_state(directory)
+    if state is None or os.path.basename(state.model_checkpoint_path) != os.path.basename(prefix):
+        # All are listed: what is not, max_to_keep would never remove.
+        older = [path for path in checkpoints_in(directory) if step_of(path) < step_of(prefix)]
+        tf.train.update_checkpoint_state(directory, prefix, [*older, prefix])
+
+
+def refuse_other_model(prefix: str, variables: Sequence[tf.Variable]) -> None:
+    """Raises RunError unless a checkpoint holds all variables; names those that differ."""
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     different = []
     for variable in variables:
@@ -60,20 +80,16 @@ def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable])
             f"{prefix}: is of another model: {'; '.join(different[:5])}; start a new run, or "
             "make the model what it was"
         )
-    state = tf.train.get_checkpoint_state(directory)
-    if state is None or os.path.basename(state.model_checkpoint_path) != os.path.basename(prefix):
-        # All are listed: what is not, max_to_keep would never remove.
-        older = [path for path in _prefixes(directory) if _step(path) < _step(prefix)]
-        tf.train.update_checkpoint_state(directory, prefix, [*older, prefix])
 
 
-def _prefixes(directory: str) -> list[str]:
+def checkpoints_in(directory: str) -> list[str]:
     """All checkpoints of a directory, the oldest first."""
     # Not from the file `checkpoint` alone: it may name files that are gone.
     paths = glob.glob(os.path.join(glob.escape(directory), "*.index"))
-    return sorted((path[: -len(".index")] for path in paths), key=_step)
+    return sorted((path[: -len(".index")] for path in paths), key=step_of)
 
 
-def _step(prefix: str) -> int:
+def step_of(prefix: str) -> int:
+    """The global step in a checkpoint's name; -1 if it has none."""
     step = prefix.rpartition("-")[2]
     return int(step) if step.isdigit() else -1

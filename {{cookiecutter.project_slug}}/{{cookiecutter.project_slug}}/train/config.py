@@ -7,6 +7,7 @@ import glob
 import math
 import os
 import pathlib
+import pydoc
 import re
 import traceback
 from typing import Any, Sequence
@@ -27,9 +28,11 @@ CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 FIXED = ("seed", "data", "model", "trainer.seed")
 FREE = ("data.directory",)  # but for where the same data lie
 
+PLACES = {"loss": "loss@model.loss"}  # a group that a model's YAML includes, as Hydra calls it
 
-def load_config(arguments: Sequence[str]) -> DictConfig:
-    """The settings for a command line such as `["model=mlp", "trainer.last_step=50"]`.
+
+def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
+    """The settings of `conf/<name>.yaml`, changed as `["model=mlp", "trainer.last_step=50"]` says.
 
     With `run_dir=<an existing run>` they are that run's own, changed by the arguments.
 
@@ -39,10 +42,10 @@ def load_config(arguments: Sequence[str]) -> DictConfig:
     settings = dict(_split(argument) for argument in arguments)
     choices = {key: value for key, value in settings.items() if key in _groups()}
     changes = {key: value for key, value in settings.items() if key not in choices}
-    for group, name in choices.items():
-        _check_choice(group, name)
+    for group, choice in choices.items():
+        _check_choice(group, choice)
     try:
-        config = _compose([f"{group}={name}" for group, name in choices.items()])
+        config = _compose(name, choices)
         typed = changes.get("run_dir") or changes.get("trainer.run_dir")
         run_dir = str(OmegaConf.create({"run_dir": typed or config.run_dir}).run_dir)
         # A run without a checkpoint has no weights yet that belong to its settings.
@@ -51,18 +54,35 @@ def load_config(arguments: Sequence[str]) -> DictConfig:
             return config
         before = _load(run_dir)
         config.seed = before.seed
+        # Such as model.optimizer, which is in a folder of its own but no part of its own.
+        chosen = {group: config.model[group] for group in set(choices) - {*config, "debug"}}
         for group in set(_groups()).intersection(before) - set(choices):
             # Below the run's own values stand those of settings that are newer than the run.
-            same_class = config[group]._target_ == before[group]._target_
-            newer = config[group] if same_class else {}
+            newer = _same_classes(config[group], before[group])
             config[group] = OmegaConf.merge(newer, before[group])
+        for group in chosen:
+            config.model[group] = chosen[group]
+        if "debug" in choices:  # above the run's own
+            config.merge_with(OmegaConf.load(f"{CONF}/debug/{choices['debug']}.yaml"))
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         _change(config, changes)
         config.run_dir = config.trainer.run_dir = run_dir
         _refuse_differences(before, config, [*_keys(before), *changes], run_dir)
         return config
     except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+        if PLACES["loss"] in str(error):
+            raise ConfigError("loss: this model has one of its own; leave it out") from None
         raise ConfigError(f"the settings cannot be read: {_first_line(error)}") from None
+
+
+def _same_classes(newer: DictConfig, before: DictConfig) -> DictConfig:
+    """Those settings of `newer` that are arguments of the same classes as in `before`."""
+    if newer.get("_target_") != before.get("_target_"):
+        return OmegaConf.create({})
+    for key in newer:
+        if OmegaConf.is_dict(newer[key]) and OmegaConf.is_dict(before.get(key)):
+            newer[key] = _same_classes(newer[key], before[key])
+    return newer
 
 
 def _load(run_dir: str) -> DictConfig:
@@ -96,11 +116,24 @@ def instantiate(config: DictConfig) -> Any:
         files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
         unexpected = "__init__() got an unexpected keyword argument"
         mistaken = "__init__() missing" in str(cause) or any(
-            f"{unexpected} '{key}'" in str(cause) for key in config
+            f"{unexpected} '{key.split('.')[-1]}'" in str(cause) for key in _keys(config)
         )
         if mistaken or all("importlib" in f or f"{os.sep}hydra{os.sep}" in f for f in files):
-            raise ConfigError(f"{config._target_}: {_first_line(cause)}") from None
+            target = re.match(r"Error locating target '(.+?)'", str(error))
+            known = _known(target.group(1)) if target else ""
+            raise ConfigError(f"{config._target_}: {_first_line(cause)}{known}") from None
         raise cause from None
+
+
+def _known(target: str) -> str:
+    """`; expected one of ...`: what there is where a class or function was looked for."""
+    place, _, name = target.rpartition(".")
+    module = pydoc.locate(place)
+    public = {key: getattr(module, key) for key in dir(module) if not key.startswith("_")}
+    known = [key for key, value in public.items() if callable(value)]
+    own = [key for key in known if getattr(public[key], "__module__", "") == place] or known
+    nearest = difflib.get_close_matches(name, own, n=10, cutoff=0.4) if len(own) > 10 else own
+    return f"; expected one of {', '.join(nearest)}{_nearest(name, own)}" if module else ""
 
 
 def _split(argument: str) -> tuple[str, str]:
@@ -142,10 +175,13 @@ def _check_choice(group: str, name: Any) -> None:
         )
 
 
-def _compose(choices: list[str]) -> DictConfig:
+def _compose(name: str, choices: dict[str, str]) -> DictConfig:
+    # In quotes: to Hydra, debug=nan is a number.
+    overrides = [f"{PLACES.get(group, group)}='{choice}'" for group, choice in choices.items()]
     with initialize_config_dir(config_dir=CONF, version_base="1.3"):
-        config = compose("train", choices)
+        config = compose(name, overrides)
     OmegaConf.resolve(config.copy())  # a reference to a missing key shows here
+    OmegaConf.set_struct(config, False)  # a dict may get new keys; others are refused by name
     return config
 
 
@@ -176,7 +212,8 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         fits, expected = isinstance(value, list), "a list as [a,b]"
     elif OmegaConf.is_dict(default):
         fits = isinstance(value, dict) and not default
-        expected = f"one of {', '.join(f'{key}.{inner}' for inner in default)}"
+        inner = ", ".join(f"{key}.{name}" for name in default)
+        expected = f"one of {inner}" if inner else "a dict as {a:b}"
     else:
         return
     if not fits or (isinstance(value, bool) and not isinstance(default, bool)):

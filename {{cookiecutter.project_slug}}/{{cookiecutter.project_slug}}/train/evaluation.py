@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
+from ..data.sizes import count_records
 from ..errors import DataError
 from ..model.model import Model
 
@@ -16,14 +17,17 @@ class Evaluation:
         model: already built.
         dataset: gives the batches.
         split: which to evaluate.
+        only: the first so many batches; 0 is all.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
-        if dataset.count(split) < 1:
+    def __init__(self, model: Model, dataset: Dataset, split: str, only: int = 0) -> None:
+        if count_records(dataset, split, most=1) < 1:
             raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
         self.split = split
+        self._averages = model.optimization.averages
         with tf.name_scope(f"evaluate_{split}"):
-            self._iterator = tf.data.make_initializable_iterator(dataset.batches(split))
+            batches = dataset.batches(split).take(only or -1)
+            self._iterator = tf.data.make_initializable_iterator(batches)
             features, labels = self._iterator.get_next()
             outputs, loss = model.outputs_and_loss(features, labels, training=False)
             self._size = tf.shape(tf.nest.flatten(features)[0])[0]
@@ -33,8 +37,15 @@ class Evaluation:
                 for name, mean in model.means(loss, outputs, labels).items()
             }
 
+        #: What `run` finds: "loss" and each measure.
+        self.names = list(self._sums)
+
     def run(self, session: tf.Session) -> dict[str, float]:
-        """The mean of the loss and of each measure, over all examples."""
+        """The means over all examples; with averages of the weights, theirs."""
+        with self._averages.in_place(session):
+            return self._means(session)
+
+    def _means(self, session: tf.Session) -> dict[str, float]:
         session.run(self._iterator.initializer)
         totals, examples = dict.fromkeys(self._sums, 0.0), 0
         while True:

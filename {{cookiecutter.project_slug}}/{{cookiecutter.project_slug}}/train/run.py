@@ -23,6 +23,8 @@ from .lock import locked
 
 logger = logging.getLogger(__name__)
 
+CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
+
 
 class Run:
     """The paths of a run directory, new or resumed.
@@ -35,7 +37,11 @@ class Run:
         self.directory = directory
         self.checkpoints = os.path.join(directory, "checkpoints")
         self.checkpoint_prefix = os.path.join(self.checkpoints, "model.ckpt")
+        self.input = os.path.join(directory, "input")
         self.evaluations = os.path.join(directory, "eval")
+        self.best = os.path.join(directory, "best")
+        self.nan = os.path.join(directory, "nan")
+        self.profile = os.path.join(directory, "profile")
         self.metrics = os.path.join(directory, "metrics.jsonl")
         self.config = os.path.join(directory, "config.yaml")
         self.record = os.path.join(directory, "record.json")
@@ -69,7 +75,7 @@ class Run:
         with locked(self.directory):  # first: only who has the lock may remove anything
             new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
             try:
-                with self._logged():
+                with self._logged(), disk_errors(self.directory):
                     yield
             finally:
                 if new and not os.path.exists(self.metrics):
@@ -140,7 +146,7 @@ def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
         "host": platform.node(),
         "seed": seed,
-        "data": {path: _sha256(path) for path in files},
+        "data": _describe_files(files),
     }
 
 
@@ -159,6 +165,14 @@ def _git_state() -> dict[str, Any] | None:
         }
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _describe_files(files: list[str]) -> dict[str, Any]:
+    """Path -> sha256; of many bytes, for which that takes long, their number and size alone."""
+    size = sum(os.path.getsize(path) for path in files)
+    if size > CHECKSUM_BYTES:
+        return {"files": len(files), "bytes": size}
+    return {path: _sha256(path) for path in files}
 
 
 def _sha256(path: str) -> str:

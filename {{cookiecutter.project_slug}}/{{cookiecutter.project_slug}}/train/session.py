@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import logging
-import re
-from typing import Sequence
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from ..data.damage import damage_named
 from ..data.dataset import Dataset
 from ..errors import ConfigError, ModelError, RunError
 from ..model.model import Model
-from .checkpoints import continue_from, newest_checkpoint
+from .checkpoints import continue_from, newest_checkpoint, run_saver
 from .devices import session_config
 from .evaluation import Evaluation
-from .hooks import CheckpointHook, EvaluateHook, LogHook, SignalHook, SummaryHook
+from .hooks import (
+    BestHook,
+    CheckpointHook,
+    EarlyStopHook,
+    EvaluateHook,
+    LogHook,
+    NanHook,
+    ProfileHook,
+    ProgressHook,
+    SignalHook,
+    SummaryHook,
+)
+from .hooks.early_stop import stopped_early
 from .hooks.every import STEP_AFTER_UPDATE, EveryHook
+from .hooks.input import training_input
 from .loop import LeanLoop
 from .metrics import drop_metrics_after, last_metrics
-from .run import Run, describe_start, disk_errors, new_directory
+from .run import Run, describe_start, new_directory
+from .summaries import step_summaries
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +55,17 @@ class SessionTrainer:
         evaluate_every_n_steps, evaluate_every_n_secs: evaluations; the last step has one.
         max_to_keep: newest checkpoints to keep; 0 keeps all.
         keep_checkpoint_every_n_hours: beside these, one for every so many hours is kept.
+        metric, mode: the number of an evaluation whose least ("min") or greatest ("max") value is
+            the best; that checkpoint is kept in `best/`.
+        patience, min_delta: when training ends early, see `EarlyStopHook`.
+        profile_steps: the first and the last step to trace, see `ProfileHook`; none if empty.
+        only_batches: train on the first so many batches alone, over and over, and evaluate as
+            many, to find mistakes; 0: all.
         max_inner_steps: the most steps that run inside the graph between two that hooks see; 1
             is a plain loop.
         hooks: your own tf.train.SessionRunHook objects; with one that has no `next_step` (see
             `EveryHook`) the loop is plain, since such a hook sees every step.
-        gpus: "all", "none", or the numbers of those to use, such as "0,2".
-        allow_growth: take a GPU's memory as it is needed, not all at once.
-        intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
-        inter_op_threads: operations at a time; 0 lets TensorFlow choose.
-        soft_placement: run on the CPU what has no GPU kernel.
+        devices: gpus, allow_growth, intra_op_threads and more: see `session_config`.
     """
 
     def __init__(
@@ -68,20 +84,22 @@ class SessionTrainer:
         evaluate_every_n_secs: float = 0.0,
         max_to_keep: int = 5,
         keep_checkpoint_every_n_hours: float = 10000.0,
+        metric: str = "loss",
+        mode: str = "min",
+        patience: int = 0,
+        min_delta: float = 0.0,
+        profile_steps: Sequence[int] = (),
+        only_batches: int = 0,
         max_inner_steps: int = 1000,
         hooks: Sequence[tf.train.SessionRunHook] = (),
-        gpus: str | int = "all",
-        allow_growth: bool = True,
-        intra_op_threads: int = 0,
-        inter_op_threads: int = 0,
-        soft_placement: bool = True,
+        **devices: Any,
     ) -> None:
         numbers = {"last_step": last_step, "max_inner_steps": max_inner_steps, "seed": seed + 1}
         wrong = [name for name, value in numbers.items() if not 1 <= value <= 2**31]
-        if wrong or last_epoch < 0 or max_to_keep < 0:
+        if wrong or min(last_epoch, max_to_keep, only_batches) < 0:
             raise ConfigError(
-                f"trainer: found {', '.join(wrong) or 'last_epoch or max_to_keep'} below its least "
-                "value (1 for last_step and max_inner_steps, else 0), or above 31 bits"
+                f"trainer: found {', '.join(wrong) or 'last_epoch, max_to_keep or only_batches'} "
+                "below its least value (1 for last_step, max_inner_steps, else 0), or above 31 bits"
             )
         if not all(isinstance(hook, tf.train.SessionRunHook) for hook in hooks):
             raise ConfigError("trainer.hooks: found no hook; expected [{_target_: module.Class}]")
@@ -95,11 +113,13 @@ class SessionTrainer:
         self.evaluate_every = (evaluate_every_n_steps, evaluate_every_n_secs)
         self.max_to_keep = max_to_keep
         self.keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
+        self.best = {"metric": metric, "mode": mode}
+        self.early_stop = {**self.best, "patience": patience, "min_delta": min_delta}
+        self.profile_steps = list(profile_steps)
+        self.only_batches = only_batches
         self.max_inner_steps = max_inner_steps
         self.hooks = list(hooks)
-        self.session_config = session_config(
-            str(gpus), allow_growth, intra_op_threads, inter_op_threads, soft_placement
-        )
+        self.session_config = session_config(**devices)
         self._signals = SignalHook()
 
     @property
@@ -126,14 +146,18 @@ class SessionTrainer:
         dataset.prepare()
         last_step = self.last_step
         if self.last_epoch:
-            last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
+            with damage_named(dataset):
+                last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
         run = Run(self.run_dir or new_directory(model.name))
         _, step = newest_checkpoint(run.checkpoints)
-        if step < last_step:
-            with run.opened(), tf.Graph().as_default(), disk_errors(run.directory):
+        finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
+        if step >= last_step:
+            finished = f"{step} steps are done"
+        if not finished:
+            with run.opened(), tf.Graph().as_default(), damage_named(dataset):
                 self._train(model, dataset, run, last_step, config)
         else:
-            logger.info("%s is finished: %d steps are done", run.directory, step)
+            logger.info("%s is finished: %s", run.directory, finished)
         return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
@@ -144,9 +168,13 @@ class SessionTrainer:
             return
         if checkpoint:
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
-        run.write_start(describe_start(self.seed, dataset.files()), config)
+        files = [path for split in dataset.splits for path in dataset.files(split)]
+        run.write_start(describe_start(self.seed, files), config)
         drop_metrics_after(run.metrics, step)
         logger.info("run directory: %s", run.directory)
+        # 1 is "on", 0 the default, which is off: float16 needs the loss to be scaled.
+        rewriter = self.session_config.graph_options.rewrite_options
+        rewriter.auto_mixed_precision = int(model.optimization.loss_scale > 0)
         data_ended = True
         try:
             with tf.train.MonitoredTrainingSession(
@@ -159,77 +187,65 @@ class SessionTrainer:
                 save_summaries_secs=None,
                 save_summaries_steps=None,
                 log_step_count_steps=None,
-            ) as session:
+            ) as session, self._nan.reported():
                 while not session.should_stop():
                     session.run_step_fn(loop.advance)  # steps that no hook wants to see
                     session.run(train_op)
                 data_ended = False  # the session passes over an OutOfRangeError in silence
-        except tf.errors.InvalidArgumentError as error:
-            found = re.search(r"the (loss|gradient of \S+) is not finite", error.message)
-            if not found:
-                raise
-            _, saved = newest_checkpoint(run.checkpoints)
-            raise RunError(
-                f"{found.group()} after step {_steps_done(hooks)}; nothing was written since. The "
-                f"newest checkpoint has step {saved} and is finite; start a new run with a lower "
-                "model.learning_rate or another model.clip"
-            ) from None
         finally:
             for hook in hooks:
                 if isinstance(hook, (EveryHook, SignalHook)):
                     hook.close()
         if data_ended:
+            done = max(hook.step for hook in hooks if isinstance(hook, EveryHook))
             raise RunError(
-                f"the training batches ended after step {_steps_done(hooks)} of {last_step}, which "
-                f"is saved; for training, {type(dataset).__name__}.batches must repeat them"
+                f"the training batches ended after step {done} of {last_step}, which is saved; "
+                f"for training, {type(dataset).__name__}.batches must repeat them"
             )
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
     ) -> tuple[tf.Operation, LeanLoop, list[tf.train.SessionRunHook], tf.train.Scaffold]:
         """One graph: the training step, its summaries, the evaluation, and what happens when."""
-        global_step = tf.train.get_or_create_global_step()
-        batches = dataset.batches(dataset.training_split, True, global_step.read_value())
-        iterator = tf.data.make_initializable_iterator(batches)
-        # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
-        tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
-
+        iterator, inputs = training_input(dataset, run, self.only_batches)
         features, labels = iterator.get_next()
         train_op, loss, outputs = model.training_step(features, labels)
         with tf.control_dependencies([train_op]):
-            tf.add_to_collection(STEP_AFTER_UPDATE, global_step.read_value())
+            step_after = tf.train.get_global_step().read_value()
+        tf.add_to_collection(STEP_AFTER_UPDATE, step_after)
         shown = model.means(loss, outputs, labels)
-        for name, value in shown.items():
-            # Your hooks may fetch "training/loss:0".
-            tf.identity(value, name="training/" + re.sub(r"[^\w.]", "_", name))
-            tf.summary.scalar(name, value)
-        for variable in model.trainable_variables:
-            tf.summary.histogram(f"weights/{variable.op.name}", variable)
-        summaries = tf.summary.merge_all()  # before the loop's step adds what cannot be fetched
+        shown["learning_rate"] = model.optimization.rate(step_after - 1)
+        summaries = step_summaries(model, train_op, shown)  # before the loop is built
 
-        saver = tf.train.Saver(
-            max_to_keep=self.max_to_keep or None,
-            keep_checkpoint_every_n_hours=self.keep_checkpoint_every_n_hours,
-            save_relative_paths=True,  # so that a run directory can be moved
-            defer_build=True,  # hooks may make variables, too
-        )
-        evaluation = Evaluation(model, dataset, dataset.evaluation_split)
-        ends = (1, last_step)
+        scaffold = self._scaffold(model, summaries)
+        evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
+        every, ends = self.evaluate_every, (1, last_step)
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *every, ends[1:])
+        self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
         hooks = [
             *self.hooks,
+            self._nan,
             LogHook(shown, dataset.batch_size, run.metrics, *self.log_every, ends),
             SummaryHook(run.directory, summaries, *self.summary_every, ends),
-            EvaluateHook(evaluation, run.evaluations, run.metrics, *self.evaluate_every, ends[1:]),
-            CheckpointHook(run.checkpoint_prefix, saver, *self.checkpoint_every),
+            evaluate,
+            BestHook(evaluate, run.best, scaffold.saver, **self.best),
+            EarlyStopHook(evaluate, **self.early_stop),
+            ProfileHook(run.profile, self.profile_steps),
+            ProgressHook(shown["loss"], dataset.batch_size, last_step),
+            CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs),
         ]
         loop = LeanLoop(
             lambda: model.training_step(*iterator.get_next())[0], hooks, self.max_inner_steps
         )
         self._signals = SignalHook(loop.stop_op)
         # Signals last: until the checkpoint hook has saved at the end, none may kill.
-        hooks = [tf.train.StopAtStepHook(last_step=last_step), *hooks, self._signals]
-        return train_op, loop, hooks, tf.train.Scaffold(saver=saver, summary_op=summaries)
+        hooks = [tf.train.StopAtStepHook(last_step=last_step), *inputs, *hooks, self._signals]
+        return train_op, loop, hooks, scaffold
 
-
-def _steps_done(hooks: Sequence[tf.train.SessionRunHook]) -> int:
-    return max(hook.step for hook in hooks if isinstance(hook, EveryHook))
+    def _scaffold(self, model: Model, summaries: tf.Tensor | None = None) -> tf.train.Scaffold:
+        """What is saved, and what a new run starts with."""
+        return tf.train.Scaffold(
+            saver=run_saver(self.max_to_keep, self.keep_checkpoint_every_n_hours),
+            summary_op=summaries,
+            init_fn=lambda _, session: model.warm_start.load(model.variables, session),
+        )

@@ -1,9 +1,27 @@
 """What happens beside a step, one class each; usable in anybody's MonitoredTrainingSession."""
 
+from .best import BestHook
 from .checkpoint import CheckpointHook
+from .early_stop import EarlyStopHook
 from .evaluate import EvaluateHook
+from .input import InputHook
 from .log import LogHook
+from .nan import NanHook
+from .profile import ProfileHook
+from .progress import ProgressHook
 from .signals import SignalHook
 from .summary import SummaryHook
 
-__all__ = ["CheckpointHook", "EvaluateHook", "LogHook", "SignalHook", "SummaryHook"]
+__all__ = [
+    "BestHook",
+    "CheckpointHook",
+    "EarlyStopHook",
+    "EvaluateHook",
+    "InputHook",
+    "LogHook",
+    "NanHook",
+    "ProfileHook",
+    "ProgressHook",
+    "SignalHook",
+    "SummaryHook",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -17,6 +17,7 @@ class CheckpointHook(EveryHook):
         prefix: path of the checkpoints; the step is appended.
         saver: writes them; default the Scaffold's.
         every_n_steps, every_n_secs: see `EveryHook`.
+        listeners: what else to do before and after a checkpoint is written.
     """
 
     def __init__(
@@ -25,22 +26,29 @@ class CheckpointHook(EveryHook):
         saver: tf.train.Saver | None = None,
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
+        listeners: Sequence[tf.train.CheckpointSaverListener] = (),
     ) -> None:
         super().__init__(every_n_steps, every_n_secs)
         self.prefix = prefix
         self._saver = saver
+        self._listeners = listeners
 
     def begin(self) -> None:
         super().begin()
         os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
+        for listener in self._listeners:
+            listener.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(
             "saver", tf.GraphKeys.SAVERS, tf.train.Saver
         )
         # No meta graph: the code is the model; a graph would not load on the other TensorFlow.
         saver.save(session, self.prefix, global_step=step, write_meta_graph=False)
+        for listener in self._listeners:
+            listener.after_save(session, step)
 
     def end(self, session: tf.Session) -> None:
-        if self.step > self.acted:
-            self.act(session, self.step, {})
+        step = int(session.run(self._global_step))
+        if step > self.acted:
+            self.act(session, step, {})

@@ -73,9 +73,16 @@ class EveryHook(tf.train.SessionRunHook):
         self.step = self.acted = int(session.run(self._global_step))
         self._acted_at = time.monotonic()
 
-    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        wanted: dict[str, Any] = {"step": self._after_update}
+    @property
+    def idle(self) -> bool:
+        """Whether it wants no step at all; then it costs nothing, and `step` stays what it was."""
+        return not (self.every_n_steps or self.every_n_secs or self.always)
+
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         self._due = self._is_due(self.step + 1)
+        if self.idle:
+            return None
+        wanted: dict[str, Any] = {"step": self._after_update}
         if self._due:
             wanted["values"] = self.fetches()
         return tf.train.SessionRunArgs(wanted)
@@ -83,8 +90,9 @@ class EveryHook(tf.train.SessionRunHook):
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
-        session = run_context.session
-        before = self.step
+        if self.idle:
+            return
+        session, before = run_context.session, self.step
         (step,) = run_values.results["step"] or [session.run(self._global_step)]
         self.step = int(step)
         if self._due and self.step > before:

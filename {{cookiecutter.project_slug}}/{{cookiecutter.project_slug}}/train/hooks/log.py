@@ -50,7 +50,7 @@ class LogHook(EveryHook):
         rate = (step - self.acted) * self.batch_size / (now - self._since)
         self._since = now
         numbers = {name: float(value) for name, value in values.items()}
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         logger.info("step %d  %s  %.0f examples/s", step, shown, rate)
         append_metrics(
             self.metrics_file, step, "train", {**numbers, "examples_per_sec": round(rate, 1)}

@@ -1,0 +1,107 @@
+"""Evaluates trained models, exactly as while training.
+
+    python -m <package>.evaluate run_dir=runs/x                       its newest checkpoint
+    python -m <package>.evaluate run_dir=runs/x checkpoint=best split=train
+    python -m <package>.evaluate runs/x runs/y                        several, side by side
+
+Prints a table and writes it as JSON, with a picture beside it: a classifier's confusion matrix,
+or the curves of several runs. Data and model are the run's own; further settings are in
+conf/evaluate.yaml. Exit codes: 0 done, 1 failed, 2 bad setting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from .command import run_command
+from .errors import ConfigError
+from .flat import flat
+from .train.config import load_config
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Evaluates one run or several, prints and writes the numbers; returns the exit code."""
+    typed = [
+        f"run_dir={text}" if "=" not in text or os.path.isdir(text) else text for text in arguments
+    ]
+    runs = [text for text in typed if text.startswith("run_dir=")] or ["run_dir="]
+    others = [text for text in typed if text not in runs]
+    configs = [load_config([*others, run], "evaluate") for run in runs]
+    # Not above: a mistake in the settings need not wait for TensorFlow.
+    from .data.idx import new_file
+    from .train.confusion import confusion_picture
+    from .train.curves import curves
+
+    rows = [evaluate_run(config) for config in configs]
+    first, picture = rows[0], None
+    name = f"{first['split']}-{first['step']}"
+    if len(rows) > 1:
+        name, picture = f"{first['split']}-compared", curves([config.run_dir for config in configs])
+        for row, settings in zip(rows, different_settings(configs)):
+            row.update(settings)
+    elif "confusion" in first:
+        picture = confusion_picture(first["confusion"])
+    print(table(rows, hidden=("split", "checkpoint", "confusion")))
+    path = configs[0].file or os.path.join(first["run"], "evaluation", f"{name}.json")
+    with new_file(path) as file:
+        file.write(json.dumps(rows if len(rows) > 1 else first).encode() + b"\n")
+    print(path)
+    if picture:
+        path = f"{os.path.splitext(path)[0]}.png"
+        with new_file(path) as file:
+            picture.savefig(file, format="png", bbox_inches="tight")
+        print(path)
+    return 0
+
+
+def evaluate_run(config: DictConfig) -> dict[str, Any]:
+    """The means over a split, and for a classifier its confusion matrix as a list of rows."""
+    from .data.damage import damage_named
+    from .train.confusion import Confusion
+    from .train.evaluation import Evaluation
+    from .train.restored import Restored
+
+    restored = Restored(config, config.checkpoint)
+    dataset, model = restored.dataset, restored.model
+    split = config.split or dataset.evaluation_split
+    if split not in dataset.splits:
+        raise ConfigError(f"split={split}: expected one of {', '.join(dataset.splits)}")
+    dataset.prepare()
+    with restored.graph(), damage_named(dataset):
+        confusion = Confusion(model, dataset, split)  # first: it is in no name scope
+        evaluation = Evaluation(model, dataset, split)
+        with restored.session() as session:
+            means, matrix = evaluation.run(session), confusion.run(session)
+    row = {"run": config.run_dir, "step": restored.step, "split": split, **means}
+    row["checkpoint"] = restored.checkpoint
+    return {**row, "confusion": matrix} if matrix else row
+
+
+def different_settings(configs: Sequence[DictConfig]) -> list[dict[str, Any]]:
+    """Of each run the settings that are not the same in all of them."""
+    settings = [flat(OmegaConf.to_container(config, resolve=True)) for config in configs]
+    keys = [key for each in settings for key in each if not key.endswith("run_dir")]
+    keys = [key for key in keys if len({str(each.get(key, "")) for each in settings}) > 1]
+    return [{key: each.get(key, "") for key in keys} for each in settings]
+
+
+def table(rows: Sequence[dict[str, Any]], hidden: Sequence[str] = ()) -> str:
+    """Lines of text, one for each row; the columns are the keys, but for those hidden."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in hidden)
+    lines = [list(names)]
+    for row in rows:
+        values = [row.get(name, "") for name in names]
+        lines.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in values])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(evaluate, __doc__))

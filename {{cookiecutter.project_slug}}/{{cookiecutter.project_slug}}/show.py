@@ -1,0 +1,46 @@
+"""Draws examples as a model sees them, and says what a dataset holds.
+
+    python -m <package>.show data=digits             64 training examples, in show.png
+    python -m <package>.show data=digits split=test examples=25 file=test.png
+    python -m <package>.show run_dir=runs/x          the data of a run
+
+Training examples are shown augmented. The settings are in conf/show.yaml, with those of training.
+Exit codes: 0 done, 1 failed, 2 bad setting.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .command import run_command
+from .errors import ConfigError
+from .train.config import instantiate, load_config
+
+
+def show(arguments: list[str]) -> int:
+    """Writes the picture and prints the summary; returns the exit code."""
+    config = load_config(arguments, "show")
+    # Not above: a mistake in the settings need not wait for TensorFlow.
+    from .data.contact_sheet import contact_sheet
+    from .data.damage import damage_named
+    from .data.idx import new_file
+
+    dataset = instantiate(config.data)
+    split = config.split or dataset.training_split
+    if split not in dataset.splits or config.examples < 1:
+        raise ConfigError(
+            f"found split={split}, examples={config.examples}; expected one of "
+            f"{', '.join(dataset.splits)}, and 1 or more"
+        )
+    dataset.prepare()
+    with damage_named(dataset):
+        figure = contact_sheet(dataset, split, config.examples)
+        with new_file(config.file) as file:
+            figure.savefig(file, format="png", bbox_inches="tight")
+        print(f"{split}: {config.file}")
+        dataset.summary()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(show, __doc__))

@@ -1,0 +1,81 @@
+"""Keeps the checkpoint of the best evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import logging
+import math
+import os
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from .after_evaluation import AfterEvaluationHook
+from .evaluate import EvaluateHook
+
+logger = logging.getLogger(__name__)
+
+
+class BestHook(AfterEvaluationHook):
+    """Keeps one checkpoint, that of the best evaluation, and `best.json`, which names it.
+
+    It holds what every checkpoint holds, averages of the weights beside the weights: evaluated as
+    any other it gives the numbers in `best.json`, and training can go on from it.
+
+    Args:
+        evaluate, metric, mode: see `AfterEvaluationHook`; a number that is not finite is no best.
+        directory: where both go.
+        saver: writes the checkpoint.
+    """
+
+    def __init__(
+        self, evaluate: EvaluateHook, directory: str, saver: tf.train.Saver, **others: str
+    ) -> None:
+        super().__init__(evaluate, **others)
+        self.directory = directory
+        self._saver = saver
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        if self.step == 0:  # a best that is there belongs to other weights
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self.directory, "best.json"))
+
+    def evaluated(self, run_context: tf.train.SessionRunContext, step: int, value: float) -> None:
+        before = read_best(self.directory).get("metrics", {}).get(self.metric)
+        better = before is None or (value > before if self.mode == "max" else value < before)
+        if not better or not math.isfinite(value):
+            return
+        os.makedirs(self.directory, exist_ok=True)
+        prefix = self._saver.save(
+            run_context.session,
+            os.path.join(self.directory, "model.ckpt"),
+            step,
+            write_meta_graph=False,
+            write_state=False,  # else the saver would forget the run's other checkpoints
+        )
+        numbers = self.evaluate.results
+        metrics = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+        best = {"step": step, "metric": self.metric, "value": value, "metrics": metrics}
+        path = os.path.join(self.directory, "best.json")
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump({**best, "checkpoint": os.path.basename(prefix)}, file, indent=2)
+        os.replace(f"{path}.new", path)
+        # Only now that best.json names the new one.
+        for path in glob.glob(os.path.join(glob.escape(self.directory), "model.ckpt-*.*")):
+            if not path.startswith(f"{prefix}."):
+                os.remove(path)
+        logger.info("step %d  best %s so far: %.4f", step, self.metric, value)
+
+
+def read_best(directory: str) -> dict[str, Any]:
+    """What `best.json` says, with the path of the checkpoint; empty if there is none."""
+    try:
+        with open(os.path.join(directory, "best.json"), encoding="utf-8") as file:
+            best = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    best["checkpoint"] = os.path.join(directory, best["checkpoint"])
+    return best if os.path.exists(f"{best['checkpoint']}.index") else {}

@@ -1,0 +1,125 @@
+"""Trains through `keras.Model.fit`: the same steps in the same run directory, Keras' callbacks."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ..data.dataset import Dataset
+from ..errors import ConfigError
+from ..model.model import Model, total
+from .evaluation import Evaluation
+from .fit_loop import FitLoop, ScalarsHook
+from .hdf5 import inference_model, save_model
+from .hooks import (
+    BestHook,
+    CheckpointHook,
+    EarlyStopHook,
+    EvaluateHook,
+    LogHook,
+    NanHook,
+    SignalHook,
+)
+from .hooks.input import training_input
+from .run import Run
+from .session import SessionTrainer
+
+
+class KerasTrainer(SessionTrainer):
+    """`KerasTrainer(...).fit(model, dataset)`: Keras compiles the loss and drives the loop.
+
+    A step is the model's own, as under SessionTrainer: its optimiser, schedule and barrier. So the
+    checkpoints are the same, too, and a run may go on under either. It evaluates at the end of
+    each epoch; callbacks find the numbers as val_loss and val_<measure>. In lines about training,
+    the loss is that of the batch, and measures are means since the epoch began.
+
+    Args:
+        callbacks: your own tf.keras.callbacks.Callback objects.
+        others: see `SessionTrainer`; evaluate_... and max_inner_steps change nothing here.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        if self.hooks or self.profile_steps:
+            raise ConfigError(
+                f"trainer: found {len(self.hooks)} hooks, profile_steps={self.profile_steps}; "
+                "expected callbacks instead, such as tf.keras.callbacks.TensorBoard for a profile"
+            )
+        self.callbacks = list(callbacks)
+
+    def _build(self, model: Model, dataset: Dataset, run: Run, last_step: int) -> tuple:
+        """One graph, as the session trainer's, but for the loop."""
+        iterator, inputs = training_input(dataset, run, self.only_batches)
+        features, labels = iterator.get_next()
+        # The tensors themselves, which Keras now knows as inputs: nothing has to be fed.
+        features = tf.nest.map_structure(lambda tensor: tf.keras.Input(tensor=tensor), features)
+        train_op, loss, outputs = model.training_step(features, labels)
+        self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
+        means = model.means(loss, outputs, labels)
+        given = type(model).loss is Model.loss  # and not written by the model
+        compiled = tf.keras.Model(tf.nest.flatten(features), tf.nest.flatten(outputs)[0])
+        compiled.compile(
+            optimizer=_Step(train_op),
+            loss=model.loss_function if given else lambda *_: total(model.loss(outputs, labels)),
+            # Functions: with a loss of ours, Keras takes the name "accuracy" for another measure.
+            metrics=[_metric(name, mean) for name, mean in means.items() if name != "loss"],
+            target_tensors=tf.nest.flatten(labels)[:1],
+        )
+        # Now, since TensorFlow 2.x warns of control edges from a step that a session has already.
+        compiled._make_train_function()
+        for variable in (v for metric in compiled.metrics for v in metric.variables):
+            tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
+        inference = inference_model(model, features)
+        epoch, ends = dataset.steps_per_epoch(dataset.training_split), (1, last_step)
+        evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, epoch, 0, ends[1:])
+        scaffold = self._scaffold(model)
+        self._signals = SignalHook()
+        hooks = [
+            LogHook({}, dataset.batch_size, run.metrics, *self.log_every, ends),
+            self._nan,
+            ScalarsHook(run.directory, *self.summary_every, ends),
+            evaluate,
+            BestHook(evaluate, run.best, scaffold.saver, **self.best),
+            EarlyStopHook(evaluate, **self.early_stop),
+            CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs),
+            self._signals,
+        ]
+
+        def save() -> None:
+            save_model(inference, model, labels, f"{run.directory}/model.h5")
+
+        csv = tf.keras.callbacks.CSVLogger(f"{run.directory}/epochs.csv", append=True)
+        callbacks = [csv, *self.callbacks]
+        loop = FitLoop(compiled, hooks, evaluate, save, callbacks, epoch, last_step)
+        return tf.no_op(), loop, [loop, *inputs, *hooks], scaffold
+
+
+class _Step(tf.keras.optimizers.Optimizer):
+    """Hands a train op to Keras, which would otherwise build an update of its own."""
+
+    def __init__(self, train_op: tf.Operation) -> None:
+        super().__init__("step")
+        self._train_op = train_op
+
+    def get_updates(self, loss: tf.Tensor, params: list[tf.Variable]) -> list[tf.Operation]:
+        return [self._train_op]
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def _metric(name: str, mean: tf.Tensor) -> Any:
+    """Lets Keras call a mean by its name, and average it over an epoch."""
+
+    def metric(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        del y_true, y_pred
+        return mean
+
+    metric.__name__ = name
+    return metric
