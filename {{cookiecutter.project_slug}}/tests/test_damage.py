@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.data import Dataset
-from {{ cookiecutter.project_slug }}.data.damage import damage_named, find_damage, valid_labels
+from {{ cookiecutter.project_slug }}.data import Dataset, damage
 from {{ cookiecutter.project_slug }}.data.elements import run_once
 from {{ cookiecutter.project_slug }}.data.images import Images
 from {{ cookiecutter.project_slug }}.data.tfrecord import TFRecords, write_tfrecords
@@ -56,17 +55,17 @@ def read(batches):
     """Reads training batches as the trainer does, beyond the first epoch."""
 
     def read(dataset):
-        with damage_named(dataset):
+        with damage.damage_named(dataset):
             batches(dataset, training=True, count=12)
 
     return read
 
 
 @pytest.mark.parametrize("memory_share", [0.0, 0.25])
-@pytest.mark.parametrize("damage", [change, truncate])
-def test_a_damaged_record_is_named(read, directory, memory_share, damage):
+@pytest.mark.parametrize("spoil", [change, truncate])
+def test_a_damaged_record_is_named(read, directory, memory_share, spoil):
     path = f"{directory}/train-00001-of-00002.tfrecord"
-    damage(path, 7 * record_bytes(path) + 20)
+    spoil(path, 7 * record_bytes(path) + 20)
     with pytest.raises(DataError) as error:
         read(records(directory, memory_share=memory_share))
     assert re.match(rf"{path}: record 8: (corrupted|truncated) record at", str(error.value))
@@ -126,11 +125,11 @@ def test_a_label_that_the_model_has_no_class_for_is_named(fit, tmp_path, directo
 
 def test_valid_labels_pass_through_in_any_integer_type_and_shape():
     for type_ in (tf.uint8, tf.int32, tf.int64):
-        labels = run_once(lambda type_=type_: valid_labels(tf.constant([[0, 2]], type_), 3))
+        labels = run_once(lambda type_=type_: damage.valid_labels(tf.constant([[0, 2]], type_), 3))
         assert labels.tolist() == [[0, 2]]
     for wrong in (-1, 3):
         with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 2, found"):
-            run_once(lambda wrong=wrong: valid_labels(tf.constant([wrong]), 3))
+            run_once(lambda wrong=wrong: damage.valid_labels(tf.constant([wrong]), 3))
 
 
 class Lines(Dataset):
@@ -168,9 +167,9 @@ def test_records_of_different_shape_are_named_if_no_padding_is_stated(read, tmp_
 
 
 def test_what_is_left_out_need_not_be_convertible(tmp_path):
-    find_damage(Lines(tmp_path, "2--2"), "train")
+    damage.find_damage(Lines(tmp_path, "2--2"), "train")
     with pytest.raises(DataError, match=r"record 4: .*could not correctly convert string: x"):
-        find_damage(Lines(tmp_path, "2--x"), "train")
+        damage.find_damage(Lines(tmp_path, "2--x"), "train")
 
 
 def test_a_dataset_may_say_how_a_place_is_called(tmp_path):
@@ -179,7 +178,7 @@ def test_a_dataset_may_say_how_a_place_is_called(tmp_path):
             return f"{os.path.basename(path)}, line {number}: {problem}"
 
     with pytest.raises(DataError, match=r"^train\.txt, line 2: .*convert string: x$"):
-        find_damage(Numbered(tmp_path, "2x"), "train")
+        damage.find_damage(Numbered(tmp_path, "2x"), "train")
 
 
 class Measured(Lines):
@@ -203,7 +202,7 @@ def test_a_file_that_is_gone_is_named(read, tmp_path, kind, message):
 
 
 @pytest.mark.parametrize(
-    ("ending", "damage"),
+    ("ending", "spoil"),
     [
         (".png", lambda data: data[:-40]),
         (".png", lambda data: data[:60] + b"xyz" + data[63:]),
@@ -212,17 +211,17 @@ def test_a_file_that_is_gone_is_named(read, tmp_path, kind, message):
         (".png", lambda data: b"<html>"),
     ],
 )
-def test_a_damaged_image_is_named(tmp_path, ending, damage):
+def test_a_damaged_image_is_named(tmp_path, ending, spoil):
     pixels = np.random.RandomState(1).randint(0, 256, [8, 8, 3]).astype(np.uint8)
     encode = tf.image.encode_png if ending == ".png" else tf.io.encode_jpeg
     folder = tmp_path / "train" / "cat"
     folder.mkdir(parents=True)
     data = run_once(lambda: encode(pixels))
     (folder / f"1{ending}").write_bytes(data)
-    find_damage(Images(str(tmp_path), 8, 8, 3, 1), "train")
-    (folder / f"2{ending}").write_bytes(damage(data))
+    damage.find_damage(Images(str(tmp_path), 8, 8, 3, 1), "train")
+    (folder / f"2{ending}").write_bytes(spoil(data))
     with pytest.raises(DataError) as error:
-        find_damage(Images(str(tmp_path), 8, 8, 3, 1), "train")
+        damage.find_damage(Images(str(tmp_path), 8, 8, 3, 1), "train")
     assert str(error.value).startswith(f"{folder}/2{ending}: ")
     assert str(error.value).endswith("; put a whole image there, or remove it")
 
@@ -239,7 +238,7 @@ def test_an_error_of_the_model_passes_as_it_is(fit, tmp_path):
 
 def test_an_error_of_the_input_that_no_record_explains_passes_as_it_is(tmp_path):
     def fail():
-        with damage_named(Lines(tmp_path)):
+        with damage.damage_named(Lines(tmp_path)):
             raise tf.errors.UnknownError(None, None, "a bug\n\t [[IteratorGetNext]]")
 
     with pytest.raises(tf.errors.UnknownError, match="a bug"):

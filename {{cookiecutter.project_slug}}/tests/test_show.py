@@ -156,7 +156,8 @@ def test_the_log_says_which_engine_reads_the_records_and_why(digits, caplog):
     digits.prepare()
     with tf.Graph().as_default(), caplog.at_level(logging.INFO):
         digits.batches("train", training=True)
-    assert caplog.messages[-1].startswith("train: 640 records, 0.5 MB, held in memory (data.")
+    size = f"{digits.bytes_in_memory('train') / 1e6:.1f} MB"
+    assert caplog.messages[-1].startswith(f"train: 640 records, {size}, held in memory (data.")
     digits.memory_share = 0.0
     assert engine(digits, "train").startswith("0.5 MB, streamed (data.memory_share: 0% of")
     assert "not known" in engine(Words(), "train")

@@ -35,7 +35,6 @@ def benchmark(arguments: list[str]) -> int:
     from .data.summary import engine
     from .train.speed import measure
 
-    logging.getLogger(__package__).setLevel(logging.WARNING)  # the table tells
     dataset = instantiate(config.data)
     dataset.prepare()
     print(engine(dataset, dataset.training_split))
@@ -43,9 +42,11 @@ def benchmark(arguments: list[str]) -> int:
     speeds = {}
 
     def run(name: str, config: DictConfig) -> None:
+        trainer, dataset = instantiate(config.trainer), instantiate(config.data)
+        dataset.prepare()
         model = None if name == "input alone" else instantiate(config.model)
-        parts = instantiate(config.trainer), instantiate(config.data), model
-        speed = speeds[name] = measure(*parts, config.seconds, constant=name == "model alone")
+        constant = name == "model alone"
+        speed = speeds[name] = measure(trainer, dataset, model, config.seconds, constant)
         rate, secs = speed["examples_per_sec"], speed["first_batch_secs"]
         print(f"{name:40} {rate:11,.0f} {secs:10.2f} s", flush=True)
 
@@ -89,4 +90,5 @@ def advise(rates: dict[str, float]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    logging.getLogger(__package__).setLevel(logging.WARNING)  # the table tells
     sys.exit(run_command(benchmark, __doc__))

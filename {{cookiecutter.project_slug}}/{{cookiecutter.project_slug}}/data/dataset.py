@@ -67,9 +67,9 @@ class Dataset:
         for name, value in least.items():
             if value < 1:
                 raise ConfigError(f"data.{name} must be 1 or more, found {value}")
-        for name, value in {"memory_share": memory_share, "balance": balance}.items():
-            if not 0 <= value <= 1:
-                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {value}")
+        for name, share in {"memory_share": memory_share, "balance": balance}.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {share}")
         if list(buckets) != sorted(set(buckets)) or (buckets and self.padding is None):
             raise ConfigError(
                 f"data.buckets must be ascending lengths of records with padding, found {buckets}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Where Linux says how much memory a container may take: version 2 and version 1 of cgroups.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
+STRING_BYTES = 100  # what a string in a tensor takes beside its characters, measured
+
 
 def memory_limit() -> int:
     """Bytes of memory of this machine, or of the container if it may take fewer."""
@@ -46,7 +48,10 @@ def describe_files(paths: list[str]) -> list[tuple[str, int, int]]:
 def bytes_in_memory(dataset: Dataset, split: str) -> int | None:
     """What a split's records take: the sizes of its files, else of its arrays; None: unknown."""
     if dataset.files(split) and not dataset.writes("decode"):
-        return sum(size for _, size, _ in describe_files(dataset.files(split)))
+        size = sum(bytes_ for _, bytes_, _ in describe_files(dataset.files(split)))
+        if size > memory_limit() * dataset.memory_share:
+            return size  # too large as it is: no need to count
+        return size + STRING_BYTES * dataset.count(split)
     with tf.Graph().as_default():
         elements = decoded(dataset, elements_of(dataset, split))
         types = tf.nest.flatten(tf.data.get_output_types(elements))

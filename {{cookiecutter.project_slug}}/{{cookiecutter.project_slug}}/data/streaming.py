@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Settings that change the batches, not the records.
+BATCHING = [
+    *("batch_size", "seed", "memory_share", "shuffle_buffer", "parallel_calls", "cache", "balance"),
+    "buckets",
+]
+
 
 def streamed_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dataset:
     """Endless shuffled batches; their position is part of the iterator, which can be saved.
@@ -86,11 +92,15 @@ def _full_batches(dataset: Dataset, elements: tf.data.Dataset) -> tf.data.Datase
 
 
 def _cache(dataset: Dataset, split: str) -> str:
-    """The path of the cache of these very files, which is filled now unless it was before.
+    """The path of the cache of these files and settings, which is filled now unless it was before.
 
     Not while training: what a killed run leaves of a cache, no restored iterator could complete.
     """
-    source = (type(dataset).__qualname__, dataset.shard, describe_files(dataset.files(split)))
+    plain = (str, int, float, list, tuple)
+    settings = {key: value for key, value in vars(dataset).items() if isinstance(value, plain)}
+    own = sorted((key, value) for key, value in settings.items() if key not in BATCHING)
+    files = describe_files(dataset.files(split))
+    source = (type(dataset).__qualname__, dataset.shard, files, own)
     path = f"{dataset.cache}-{split}-{zlib.crc32(repr(source).encode()):08x}"
     if not os.path.exists(f"{path}.index"):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -12,8 +12,13 @@ Gradient = Union[tf.Tensor, tf.IndexedSlices]
 Pairs = List[Tuple[Gradient, tf.Variable]]
 
 
-def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
+def clip_gradients(pairs: Pairs, clip: dict[str, float], squares: list[tf.Tensor]) -> Pairs:
     """Limits gradients by one of value, norm (of each gradient) and global_norm (of all).
+
+    Args:
+        pairs: (gradient, variable).
+        clip: the limits; 0 is none.
+        squares: half the sum of each gradient's squares, float32 [].
 
     Raises:
         ConfigError: more than one limit is set, or one is unknown or negative.
@@ -34,7 +39,8 @@ def clip_gradients(pairs: Pairs, clip: dict[str, float]) -> Pairs:
     elif kind == "norm":
         gradients = [tf.clip_by_norm(gradient, limit) for gradient in gradients]
     else:
-        gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        norm = tf.sqrt(2 * tf.add_n(squares))
+        gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
     return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, ContextManager, NamedTuple, Sequence
+from typing import Any, ContextManager, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -51,7 +51,7 @@ class Optimization:
 
     learning_rate: float = 1e-3
     schedule: Schedule = field(default_factory=constant)
-    optimizer: Callable[..., Any] = tf.train.AdamOptimizer
+    optimizer: Any = tf.train.AdamOptimizer
     clip: dict[str, float] | None = None
     accumulate: int = 1
     ema_decay: float = 0.0
@@ -126,12 +126,13 @@ class Optimization:
                 (self._sum(v).read_value() + tf.convert_to_tensor(gradient) / self.accumulate, v)
                 for gradient, v in pairs
             ]
-        clipped = clip_gradients(pairs, self.clip or {})
-        # A sum for each gradient costs a third of a check. Only where one is not finite they are
+        # A sum costs less than a check, and clipping needs it. Only if one is not finite is each
         # checked by name; the clipped ones, too: a norm that overflows makes them NaN.
-        sums = [loss, *[tf.nn.l2_loss(_values(gradient)) for gradient, _ in pairs]]
+        squares = [tf.nn.l2_loss(_values(gradient)) for gradient, _ in pairs]
+        clipped = clip_gradients(pairs, self.clip or {}, squares)
+        sums = [tf.cast(each, tf.float32) for each in [loss, *squares]]
         finite = tf.cond(
-            tf.reduce_all(tf.is_finite(tf.stack([tf.cast(each, tf.float32) for each in sums]))),
+            tf.reduce_all(tf.is_finite(tf.stack(sums))),
             tf.no_op,
             lambda: _check(loss, pairs + clipped),
         )

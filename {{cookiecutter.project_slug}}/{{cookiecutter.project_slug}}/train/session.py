@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any, Sequence
 
@@ -37,89 +38,69 @@ from .summaries import step_summaries
 logger = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(eq=False)
 class SessionTrainer:
     """`SessionTrainer(...).fit(model, dataset)` is the whole program.
 
     Everything that happens every so often does so on exact multiples of the global step
     (`..._every_n_steps`), or by the clock (`..._every_n_secs`); 0 switches either off.
-
-    Args:
-        run_dir: where everything is written; an existing run is continued. Default: a new
-            directory below `runs/`.
-        seed: of the initial weights and of dropout.
-        last_step: the global step to end at.
-        last_epoch: the epoch to end at; sets `last_step` if above 0.
-        log_every_n_steps, log_every_n_secs: a line on the console, in train.log, metrics.jsonl.
-        summary_every_n_steps, summary_every_n_secs: TensorBoard's curves.
-        checkpoint_every_n_steps, checkpoint_every_n_secs: checkpoints; the last step has one.
-        evaluate_every_n_steps, evaluate_every_n_secs: evaluations; the last step has one.
-        max_to_keep: newest checkpoints to keep; 0 keeps all.
-        keep_checkpoint_every_n_hours: beside these, one for every so many hours is kept.
-        metric, mode: the number of an evaluation whose least ("min") or greatest ("max") value is
-            the best; that checkpoint is kept in `best/`.
-        patience, min_delta: when training ends early, see `EarlyStopHook`.
-        profile_steps: the first and the last step to trace, see `ProfileHook`; none if empty.
-        only_batches: train on the first so many batches alone, over and over, and evaluate as
-            many, to find mistakes; 0: all.
-        max_inner_steps: the most steps that run inside the graph between two that hooks see; 1
-            is a plain loop.
-        hooks: your own tf.train.SessionRunHook objects; with one that has no `next_step` (see
-            `EveryHook`) the loop is plain, since such a hook sees every step.
-        devices: gpus, allow_growth, intra_op_threads and more: see `session_config`.
     """
 
-    def __init__(
-        self,
-        run_dir: str | None = None,
-        seed: int = 1,
-        last_step: int = 2000,
-        last_epoch: int = 0,
-        log_every_n_steps: int = 100,
-        log_every_n_secs: float = 0.0,
-        summary_every_n_steps: int = 100,
-        summary_every_n_secs: float = 0.0,
-        checkpoint_every_n_steps: int = 1000,
-        checkpoint_every_n_secs: float = 0.0,
-        evaluate_every_n_steps: int = 0,
-        evaluate_every_n_secs: float = 0.0,
-        max_to_keep: int = 5,
-        keep_checkpoint_every_n_hours: float = 10000.0,
-        metric: str = "loss",
-        mode: str = "min",
-        patience: int = 0,
-        min_delta: float = 0.0,
-        profile_steps: Sequence[int] = (),
-        only_batches: int = 0,
-        max_inner_steps: int = 1000,
-        hooks: Sequence[tf.train.SessionRunHook] = (),
-        **devices: Any,
-    ) -> None:
-        numbers = {"last_step": last_step, "max_inner_steps": max_inner_steps, "seed": seed + 1}
-        wrong = [name for name, value in numbers.items() if not 1 <= value <= 2**31]
-        if wrong or min(last_epoch, max_to_keep, only_batches) < 0:
-            raise ConfigError(
-                f"trainer: found {', '.join(wrong) or 'last_epoch, max_to_keep or only_batches'} "
-                "below its least value (1 for last_step, max_inner_steps, else 0), or above 31 bits"
-            )
-        if not all(isinstance(hook, tf.train.SessionRunHook) for hook in hooks):
+    run_dir: str = ""  # an existing run is continued; default: a new directory below runs/
+    seed: int = 1  # of the initial weights and of dropout
+    last_step: int = 2000  # the global step to end at
+    last_epoch: int = 0  # the epoch to end at; sets last_step if above 0
+    log_every_n_steps: int = 100  # a line on the console, in train.log and metrics.jsonl
+    log_every_n_secs: float = 0.0
+    summary_every_n_steps: int = 100  # TensorBoard's curves
+    summary_every_n_secs: float = 0.0
+    checkpoint_every_n_steps: int = 1000  # the last step has one, too
+    checkpoint_every_n_secs: float = 0.0
+    evaluate_every_n_steps: int = 0  # the last step has one, too
+    evaluate_every_n_secs: float = 0.0
+    max_to_keep: int = 5  # newest checkpoints; 0 keeps all
+    keep_checkpoint_every_n_hours: float = 10000.0  # beside these, one for every so many hours
+    metric: str = "loss"  # the number of an evaluation by which best/ is kept
+    mode: str = "min"  # whether the least or the greatest ("max") is best
+    patience: int = 0  # evaluations no better, after which training ends; 0: see EarlyStopHook
+    min_delta: float = 0.0  # by how much one must be better to count as such
+    profile_steps: Sequence[int] = ()  # first and last step to trace, see ProfileHook
+    only_batches: int = 0  # train on so many over and over, evaluate as many; 0 is all
+    max_inner_steps: int = 1000  # in the graph between two that hooks see; 1: a plain loop
+    # Your tf.train.SessionRunHook objects. With one that has no `next_step` (see EveryHook) the
+    # loop is plain, since such a hook sees every step.
+    hooks: Sequence[tf.train.SessionRunHook] = ()
+    gpus: str = "all"  # or "none", or the numbers of those to use: "0,2"
+    allow_growth: bool = True  # take a GPU's memory as it is needed
+    intra_op_threads: int = 0  # within one operation; 0 lets TensorFlow choose
+    inter_op_threads: int = 0  # operations at a time
+    soft_placement: bool = True  # run on the CPU what has no GPU kernel
+    xla: bool = False  # compile the graph for the GPU; the last bits of results then differ
+
+    def __post_init__(self) -> None:
+        least = {"last_step": 1, "max_inner_steps": 1, "seed": 0, "last_epoch": 0}
+        least.update(max_to_keep=0, only_batches=0, patience=0)
+        for name, lowest in least.items():
+            if not lowest <= getattr(self, name) < 2**31:
+                raise ConfigError(
+                    f"trainer.{name}: found {getattr(self, name)}, expected {lowest} to 2**31 - 1"
+                )
+        if not all(isinstance(hook, tf.train.SessionRunHook) for hook in self.hooks):
             raise ConfigError("trainer.hooks: found no hook; expected [{_target_: module.Class}]")
-        self.run_dir = run_dir
-        self.seed = seed
-        self.last_step = last_step
-        self.last_epoch = last_epoch
-        self.log_every = (log_every_n_steps, log_every_n_secs)
-        self.summary_every = (summary_every_n_steps, summary_every_n_secs)
-        self.checkpoint_every = (checkpoint_every_n_steps, checkpoint_every_n_secs)
-        self.evaluate_every = (evaluate_every_n_steps, evaluate_every_n_secs)
-        self.max_to_keep = max_to_keep
-        self.keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
-        self.best = {"metric": metric, "mode": mode}
-        self.early_stop = {**self.best, "patience": patience, "min_delta": min_delta}
-        self.profile_steps = list(profile_steps)
-        self.only_batches = only_batches
-        self.max_inner_steps = max_inner_steps
-        self.hooks = list(hooks)
-        self.session_config = session_config(**devices)
+        self.log_every = (self.log_every_n_steps, self.log_every_n_secs)
+        self.summary_every = (self.summary_every_n_steps, self.summary_every_n_secs)
+        self.checkpoint_every = (self.checkpoint_every_n_steps, self.checkpoint_every_n_secs)
+        self.evaluate_every = (self.evaluate_every_n_steps, self.evaluate_every_n_secs)
+        self.best: dict[str, Any] = {"metric": self.metric, "mode": self.mode}
+        self.early_stop = {**self.best, "patience": self.patience, "min_delta": self.min_delta}
+        self.session_config = session_config(
+            str(self.gpus),
+            self.allow_growth,
+            self.intra_op_threads,
+            self.inter_op_threads,
+            self.soft_placement,
+            self.xla,
+        )
         self._signals = SignalHook()
 
     @property
