@@ -251,6 +251,7 @@ def test_what_a_loss_was_made_from_is_told_from_the_loss_itself():
     ("arguments", "message"),
     [
         ({"hooks": [tf.train.SessionRunHook()]}, "found 1 hooks.*expected callbacks"),
+        ({"profile_steps": [5, 6]}, r"profile_steps=\[5, 6\]; expected callbacks"),
         ({"mode": "least"}, 'mode="least", expected min or max'),
         ({"metric": "f1"}, 'metric="f1"; expected one .*accuracy'),
     ],

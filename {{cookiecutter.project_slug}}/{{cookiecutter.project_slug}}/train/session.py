@@ -142,6 +142,7 @@ class SessionTrainer:
         return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
+        logger.info("run directory: %s", run.directory)
         tf.set_random_seed(self.seed)
         train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
@@ -152,7 +153,6 @@ class SessionTrainer:
         files = [path for split in dataset.splits for path in dataset.files(split)]
         run.write_start(describe_start(self.seed, files), config)
         drop_metrics_after(run.metrics, step)
-        logger.info("run directory: %s", run.directory)
         # 1 is "on", 0 the default, which is off: float16 needs the loss to be scaled.
         rewriter = self.session_config.graph_options.rewrite_options
         rewriter.auto_mixed_precision = int(model.optimization.loss_scale > 0)
