@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import DataError
 from .dataset import Dataset
 from .elements import values_of
 from .sizes import lengths
@@ -28,6 +29,9 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
         split: one of its splits; examples to train on are in the order of training, augmented.
         count: of examples; fewer if the split holds no more.
     """
+    count = min(count, dataset.count(split))
+    if count < 1:
+        raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
     examples = list(itertools.islice(_examples(dataset, split), count))
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

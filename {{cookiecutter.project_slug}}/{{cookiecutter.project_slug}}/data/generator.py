@@ -44,7 +44,7 @@ class Generated(Dataset):
         self.classes = classes
 
     def bytes_in_memory(self, split: str) -> int | None:
-        return None  # it may never end
+        return None  # known only when it has ended
 
     def records(self, split: str) -> tf.data.Dataset:
         """Tuples of arrays."""

@@ -46,20 +46,28 @@ def describe_files(paths: list[str]) -> list[tuple[str, int, int]]:
 
 
 def bytes_in_memory(dataset: Dataset, split: str) -> int | None:
-    """What a split's records take: the sizes of its files, else of its arrays; None: unknown."""
-    if dataset.files(split) and not dataset.writes("decode"):
-        size = sum(bytes_ for _, bytes_, _ in describe_files(dataset.files(split)))
-        if size > memory_limit() * dataset.memory_share:
-            return size  # too large as it is: no need to count
-        return size + STRING_BYTES * dataset.count(split)
+    """What a split's records take: strings by the files they are from, arrays by their shapes.
+
+    None where neither says so. (Override it where files are compressed.)
+    """
+    size = sum(bytes_ for _, bytes_, _ in describe_files(dataset.files(split)))
+    if size > memory_limit() * dataset.memory_share:
+        return size  # too large as it is: no need to count
     with tf.Graph().as_default():
         elements = decoded(dataset, elements_of(dataset, split))
         types = tf.nest.flatten(tf.data.get_output_types(elements))
         shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
-    if tf.string in types or not all(shape.is_fully_defined() for shape in shapes):
+    each, strings = 0, False
+    for type_, shape in zip(types, shapes):
+        if type_ == tf.string or dataset.padding is not None:
+            each, strings = each + STRING_BYTES, True
+        elif not shape.is_fully_defined():
+            return None
+        else:
+            each += type_.size * shape.num_elements()
+    if strings and not size:
         return None
-    sizes = [type_.size * shape.num_elements() for type_, shape in zip(types, shapes)]
-    return sum(sizes) * dataset.count(split)
+    return each * dataset.count(split) + (size if strings else 0)
 
 
 def count_records(

@@ -113,6 +113,7 @@ def _cache(dataset: Dataset, split: str) -> str:
 
         logger.info("%s: reading all records into %s", split, path)
         run_once(fill)
+    logger.info("%s: using %s*; remove it after a change of `read` or `keep`", split, path)
     return path
 
 

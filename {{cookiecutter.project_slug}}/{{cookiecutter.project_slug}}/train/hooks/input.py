@@ -44,9 +44,11 @@ class InputHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
             try:
                 self._saver.restore(session, f"{self._prefix}-{step}")
                 return
-            except (tf.errors.OpError, ValueError):
+            except (tf.errors.OpError, ValueError) as error:
                 logger.warning(
-                    "%s-%d cannot be read; was it another TensorFlow?", self._prefix, step
+                    "%s-%d cannot be read, as after a change of TensorFlow or of the data's code: "
+                    "%s",
+                    *(self._prefix, step, _first_line(error)[:200]),
                 )
                 session.run(self._iterator.initializer)
         if step:
@@ -110,6 +112,11 @@ def training_input(
     tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
     # In memory the step alone says which batch is next; else the iterator itself is saved.
     if only or (not dataset.writes("batches") and dataset.in_memory(dataset.training_split)):
+        if os.path.exists(run.input):
+            logger.warning(
+                "this run streamed its records before, and now holds them in memory: the input "
+                "goes on with other batches; data.memory_share=0 streams them again"
+            )
         return iterator, []
     return iterator, [InputHook(iterator, run.input, run.checkpoint_prefix)]
 
