@@ -187,16 +187,11 @@ class Measured(Lines):
     decode = Dataset.decode
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Lines, r"train\.txt: record 1: .*No such file or directory; mend or remove it"),
-        (Measured, r"train\.txt: No such file or directory; expected a readable file"),
-    ],
-)
-def test_a_file_that_is_gone_is_named(read, tmp_path, kind, message):
+@pytest.mark.parametrize("kind", [Lines, Measured])
+def test_a_file_that_is_gone_is_named(read, tmp_path, kind):
     dataset = kind(tmp_path)
     os.remove(f"{tmp_path}/train.txt")
+    message = r"train\.txt: No such file or directory; expected a readable file"
     with pytest.raises(DataError, match=message):
         read(dataset)
 
