@@ -31,7 +31,11 @@ def arguments(record: Any) -> tuple[Any, ...]:
 
 
 def elements_of(
-    dataset: Dataset, split: str, shard: tuple[int, int] = (0, 1), epoch: tf.Tensor | None = None
+    dataset: Dataset,
+    split: str,
+    shard: tuple[int, int] = (0, 1),
+    epoch: tf.Tensor | None = None,
+    names: tf.Tensor | None = None,
 ) -> tf.data.Dataset:
     """The elements of a split that `keep` lets through, not decoded.
 
@@ -41,6 +45,7 @@ def elements_of(
         shard: (index, number) of a share: every number-th file if there are so many, else every
             number-th record.
         epoch: int64 []; given, files come in an order that it is the key of, side by side.
+        names: see `file_names`; default: made here.
     """
     index, number = shard
     if dataset.writes("records"):
@@ -50,8 +55,7 @@ def elements_of(
         if not paths:
             name = type(dataset).__name__
             raise DataError(f"{name}: there are no files of the {split} split; check data.*")
-        # Handed over when it runs: as a constant, a million paths would be in the event file, too.
-        names = tf.py_func(lambda: np.array(paths, object), [], tf.string, stateful=False)
+        names = file_names(dataset, split) if names is None else names
         order = tf.range(len(paths), dtype=tf.int64)
         if len(paths) >= number:
             order, index, number = order[index::number], 0, 1
@@ -72,6 +76,16 @@ def elements_of(
     if dataset.writes("keep"):
         elements = _kept(dataset, elements)
     return elements.shard(number, index) if number > 1 else elements
+
+
+def file_names(dataset: Dataset, split: str) -> tf.Tensor:
+    """The paths of a split's files, string [files], handed over when the pipeline starts.
+
+    As a constant, a million of them would be in the event file, too. Call it outside of functions
+    that run again: Python that is asked for while the process ends brings it down.
+    """
+    paths = np.array([] if dataset.writes("records") else dataset.files(split), object)
+    return tf.py_func(lambda: paths, [], tf.string, stateful=False)
 
 
 def _numbered(records: tf.data.Dataset, first: Any) -> tf.data.Dataset:

@@ -19,6 +19,7 @@ from .elements import (
     bucket_of,
     decoded,
     elements_of,
+    file_names,
     native,
     run_once,
 )
@@ -57,9 +58,11 @@ def streamed_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.D
     refuse_too_few(dataset, split, found)
     cache = _cache(dataset, split) if dataset.cache else ""
 
+    names = file_names(dataset, split)
+
     @native
     def epoch_elements(epoch: tf.Tensor) -> tf.data.Dataset:
-        elements = elements_of(dataset, split, dataset.shard, epoch)
+        elements = elements_of(dataset, split, dataset.shard, epoch, names)
         if cache:
             elements = elements.cache(cache)
         if dataset.balance or dataset.writes("augment"):
