@@ -16,6 +16,17 @@ from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 logging.getLogger("{{ cookiecutter.project_slug }}").setLevel(logging.INFO)
 
 
+class Normed(MLP):
+    """An MLP with batch normalisation, whose statistics every step moves."""
+
+    def build(self, input_shape):
+        self.norm = tf.keras.layers.BatchNormalization()
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return super().call(self.norm(inputs, training=training), training)
+
+
 @pytest.fixture(scope="session")
 def digits_directory(tmp_path_factory):
     """Where the drawn digits are, so that they are drawn once."""

@@ -181,7 +181,10 @@ def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"_target_": "{{ cookiecutter.project_slug }}.model.MLP", "depth": 3}, "'depth'"),
+        (
+            {"_target_": "{{ cookiecutter.project_slug }}.model.MLP", "depth": 3},
+            "'depth'",
+        ),
         (
             {"_target_": "{{ cookiecutter.project_slug }}.model.MPL"},
             r"MPL'; expected one of .*, Model.*; did you mean MLP\?",

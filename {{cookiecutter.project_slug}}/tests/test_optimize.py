@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import Normed
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP, schedules
@@ -191,17 +192,6 @@ def test_numbers_without_a_meaning_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ConfigError, match=f"{name}={value}"):
         MLP(**wrong)
-
-
-class Normed(MLP):
-    """With batch normalisation, whose statistics move in every batch."""
-
-    def build(self, input_shape):
-        self.norm = tf.keras.layers.BatchNormalization()
-        super().build(input_shape)
-
-    def call(self, inputs, training=False):
-        return super().call(self.norm(inputs, training=training), training)
 
 
 def test_accumulation_averages_and_a_schedule_are_bit_equal_in_the_graph_and_after_a_restart(

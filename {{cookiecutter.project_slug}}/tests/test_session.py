@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import Normed
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
@@ -407,17 +408,6 @@ def test_random_numbers_in_the_data_that_a_restart_would_not_repeat_are_refused(
     dataset = Noisy(os.path.dirname(digits.directory), 640, 130, batch_size=64)
     with pytest.raises(ModelError, match=r"RandomStandardNormal\) draws other numbers"):
         fit(tmp_path / "run", dataset=dataset)
-
-
-class Normed(MLP):
-    """With batch normalisation, whose statistics every step moves."""
-
-    def build(self, input_shape):
-        self.norm = tf.keras.layers.BatchNormalization()
-        super().build(input_shape)
-
-    def call(self, inputs, training=False):
-        return super().call(self.norm(inputs, training=training), training)
 
 
 def test_batch_normalisation_is_the_same_in_the_graph_in_the_open_and_after_a_restart(

@@ -5,21 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
+from conftest import Normed
 
 from {{ cookiecutter.project_slug }}.data import Digits
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError
-from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
-
-
-class Normed(MLP):
-    def build(self, input_shape):
-        self.norm = tf.keras.layers.BatchNormalization()
-        super().build(input_shape)
-
-    def call(self, inputs, training=False):
-        return super().call(self.norm(inputs, training=training), training)
 
 
 def still(**arguments):

@@ -21,7 +21,7 @@ class Generated(Dataset):
 
     Args:
         function: `module.function`; called with train or test at the begin of each epoch, it
-            yields the same examples each time.
+            yields the same examples each time, and ends.
         dtypes: of what it yields, such as ["float32", "int32"].
         shapes: of what it yields, such as [[28, 28, 1], []].
         classes: the number of different labels.

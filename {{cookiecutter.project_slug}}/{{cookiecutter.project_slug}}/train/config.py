@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import math
 import os
 import pathlib
 import pydoc
@@ -13,7 +12,6 @@ import traceback
 from typing import Any, Sequence
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import ConfigError
+from .overrides import check_type, keys_of, nearest_to, split_setting, value_of
 
 CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
 
@@ -39,7 +38,7 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
     Raises:
         ConfigError: one line that names the argument, what was expected and the nearest key.
     """
-    settings = dict(_split(argument) for argument in arguments)
+    settings = dict(split_setting(argument) for argument in arguments)
     choices = {key: value for key, value in settings.items() if key in _groups()}
     changes = {key: value for key, value in settings.items() if key not in choices}
     for group, choice in choices.items():
@@ -67,7 +66,7 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         _change(config, changes)
         config.run_dir = config.trainer.run_dir = run_dir
-        _refuse_differences(before, config, [*_keys(before), *changes], run_dir)
+        _refuse_differences(before, config, [*keys_of(before), *changes], run_dir)
         return config
     except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if PLACES["loss"] in str(error):
@@ -116,7 +115,7 @@ def instantiate(config: DictConfig) -> Any:
         files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
         unexpected = "__init__() got an unexpected keyword argument"
         mistaken = "__init__() missing" in str(cause) or any(
-            f"{unexpected} '{key.split('.')[-1]}'" in str(cause) for key in _keys(config)
+            f"{unexpected} '{key.split('.')[-1]}'" in str(cause) for key in keys_of(config)
         )
         if mistaken or all("importlib" in f or f"{os.sep}hydra{os.sep}" in f for f in files):
             target = re.match(r"Error locating target '(.+?)'", str(error))
@@ -133,28 +132,7 @@ def _known(target: str) -> str:
     known = [key for key, value in public.items() if callable(value)]
     own = [key for key in known if getattr(public[key], "__module__", "") == place] or known
     nearest = difflib.get_close_matches(name, own, n=10, cutoff=0.4) if len(own) > 10 else own
-    return f"; expected one of {', '.join(nearest)}{_nearest(name, own)}" if module else ""
-
-
-def _split(argument: str) -> tuple[str, str]:
-    key, equals, value = argument.partition("=")
-    if not equals or not re.fullmatch(r"[\w.]+", key):
-        raise ConfigError(
-            f'"{argument}" is no setting; expected key=value with a key that is in conf/, such as '
-            "trainer.last_step=50"
-        )
-    return key, value
-
-
-def _value(key: str, text: str) -> Any:
-    """A number, a truth value, a list or a dict, as Hydra reads them."""
-    try:
-        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
-        if not override.is_sweep_override():
-            return override.value()
-    except HydraException:
-        pass
-    return text
+    return f"; expected one of {', '.join(nearest)}{nearest_to(name, own)}" if module else ""
 
 
 def _groups() -> dict[str, list[str]]:
@@ -171,7 +149,7 @@ def _check_choice(group: str, name: Any) -> None:
     if name not in known:
         raise ConfigError(
             f"{group}={name}: there is no conf/{group}/{name}.yaml; "
-            f"expected one of {', '.join(known)}{_nearest(str(name), known)}"
+            f"expected one of {', '.join(known)}{nearest_to(str(name), known)}"
         )
 
 
@@ -186,55 +164,17 @@ def _compose(name: str, choices: dict[str, str]) -> DictConfig:
 
 
 def _change(config: DictConfig, changes: dict[str, str]) -> None:
-    keys = _keys(config)
+    keys = keys_of(config)
     for key, text in changes.items():
         if key not in keys:
             raise ConfigError(
-                f"{key}: there is no such setting{_nearest(key, [*keys, *_groups()])}"
+                f"{key}: there is no such setting{nearest_to(key, [*keys, *_groups()])}"
             )
         default = OmegaConf.select(config, key)
         # Text stays as it was typed: 2020_01 is no number, and an é needs no quotes.
-        value = text if isinstance(default, str) else _value(key, text)
-        _check_type(key, default, value)
+        value = text if isinstance(default, str) else value_of(key, text)
+        check_type(key, default, value)
         OmegaConf.update(config, key, value)
-
-
-def _check_type(key: str, default: Any, value: Any) -> None:
-    """The value must be of the type of the default; a default of null accepts everything."""
-    if isinstance(default, bool):
-        fits, expected = isinstance(value, bool), "true or false"
-    elif isinstance(default, int):
-        fits, expected = isinstance(value, int), "a whole number"
-    elif isinstance(default, float):
-        fits = isinstance(value, (int, float)) and math.isfinite(value)
-        expected = "a number"
-    elif OmegaConf.is_list(default):
-        fits, expected = isinstance(value, list), "a list as [a,b]"
-    elif OmegaConf.is_dict(default):
-        fits = isinstance(value, dict) and not default
-        inner = ", ".join(f"{key}.{name}" for name in default)
-        expected = f"one of {inner}" if inner else "a dict as {a:b}"
-    else:
-        return
-    if not fits or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise ConfigError(f"{key}={value}: expected {expected}, such as {default}")
-
-
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
-    """All keys, with those of the groups inside: ["seed", "data", "data.batch_size", ...]."""
-    keys = []
-    for name in config:
-        keys.append(f"{prefix}{name}")
-        if OmegaConf.is_dict(config[name]):
-            keys += _keys(config[name], f"{prefix}{name}.")
-    return keys
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean x?`, also when only the group was left out; empty if nothing is near."""
-    found = [key for key in known if key.endswith(f".{name}")]
-    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def _refuse_differences(before: DictConfig, now: DictConfig, keys: list[str], run_dir: str) -> None:
