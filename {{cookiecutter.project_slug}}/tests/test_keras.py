@@ -72,6 +72,8 @@ def test_a_run_leaves_what_a_session_leaves_and_what_keras_adds(keras_fit, tmp_p
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert float(rows[-1]["val_accuracy"]) == trainer.results["accuracy"]
+    with pytest.raises(RunError, match=r"config\.yaml: not there; hand load_model the model"):
+        load_model(str(tmp_path / "model.h5"))  # of a run without settings files
     points = {}
     for folder in (tmp_path, tmp_path / "eval"):
         for path in folder.glob("events*"):

@@ -59,7 +59,7 @@ def load_model(path: str, model: Model | None = None) -> tf.keras.Model:
         model: not yet built, as it was given to `fit`; default: as config.yaml beside has it.
 
     Raises:
-        RunError: there is no such file.
+        RunError: there is no such file, or no config.yaml beside it and no model.
         ConfigError: the model's loss, or an argument of it, is another than that of the file.
     """
     try:
@@ -70,7 +70,10 @@ def load_model(path: str, model: Model | None = None) -> tf.keras.Model:
             f"{path}: cannot be read; expected a file that trainer=keras wrote"
         ) from None
     config = os.path.join(os.path.dirname(path), "config.yaml")
-    model = model or instantiate(OmegaConf.load(config).model)
+    if model is None:
+        if not os.path.exists(config):
+            raise RunError(f"{config}: not there; hand load_model the model, as fit was given it")
+        model = instantiate(OmegaConf.load(config).model)
     found, expected = _loss_of(model), trained_with["loss"]
     if found != expected:
         raise ConfigError(

@@ -1,0 +1,74 @@
+"""A project baked to be measured in, and what was found there beside what is aimed at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from environments import RUNTIMES, make_environment  # noqa: E402
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def show(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+class Cases:
+    """Runs the cases of a script, each in a process of its own, in a project baked for them.
+
+    Args:
+        script: of this folder; prints its figures as a line of JSON.
+        runtime: one of RUNTIMES.
+        folder: where the project is baked.
+        packages: a folder with more packages for the project's Python.
+    """
+
+    def __init__(self, script: str, runtime: str, folder: str, packages: str = "") -> None:
+        self.script = BENCHMARKS / script
+        self.python = make_environment(runtime)
+        config = Path(folder, "config.json")
+        config.write_text(json.dumps({"replay_dir": folder, "cookiecutters_dir": folder}))
+        self.project = cookiecutter(
+            str(ROOT), no_input=True, config_file=str(config), output_dir=folder
+        )
+        self.path = os.pathsep.join(filter(None, [self.project, packages]))
+
+    def run(self, *arguments: object) -> dict[str, float]:
+        """The figures of a case, which it also prints."""
+        done = subprocess.run(
+            [str(word) for word in [self.python, self.script, *arguments]],
+            cwd=self.project,
+            env={**os.environ, "PYTHONPATH": self.path, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            failed = f"error: {self.script.name} {' '.join(map(str, arguments))} failed"
+            sys.exit(f"{done.stderr}\n{failed}")
+        figures = json.loads(done.stdout.splitlines()[-1])
+        if figures:
+            shown = "  ".join(f"{key} {show(value)}" for key, value in figures.items())
+            print(
+                f"{' '.join(str(word) for word in arguments if word != 0):36} {shown}", flush=True
+            )
+        return figures
+
+
+def print_aims(table: list[tuple[str, float, str, float]]) -> None:
+    """Rows of name, what was found, ">=" or "<=", and what is aimed at."""
+    print(f"\n{'':48} {'found':>10}    {'aim':>8}")
+    for name, found, sign, aim in table:
+        reached = found >= aim if sign == ">=" else found <= aim
+        print(f"{name:48} {show(found):>10} {sign} {aim:8,}{'' if reached else '  missed'}")
+
+
+__all__ = ["BENCHMARKS", "ROOT", "RUNTIMES", "Cases", "print_aims", "show"]

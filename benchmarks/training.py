@@ -1,0 +1,126 @@
+"""Measures training in a baked project beside Keras, Estimator, tensorpack and a script of 2018.
+
+    python benchmarks/training.py                   TensorFlow 1.15, some ten minutes
+    python benchmarks/training.py --runtime tf2     TensorFlow 2.x, without those it no longer has
+    python benchmarks/training.py --quick           short runs on drawn digits: does it work?
+
+Each case runs in a process of its own, one after the other; docs/benchmark.md says what they are.
+MNIST is downloaded, or taken from MNIST_MIRROR.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from baked import RUNTIMES, Cases, print_aims
+
+TENSORPACK = ["tensorpack==0.11", "msgpack==1.0.5", "msgpack-numpy==0.4.8", "tabulate==0.9.0"]
+TENSORPACK += ["pyzmq==26.2.1"]
+
+
+def install(python: str, folder: str) -> str:
+    """Packages that only the peers need, in a folder of their own; returns it."""
+    command = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--target", folder, *TENSORPACK], check=True)
+    return folder
+
+
+def secs_to(project: str, command: list[str], text: str) -> float:
+    """From the start of a process to its first line that holds a text."""
+    start = time.perf_counter()
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=project, **pipe) as process:
+        for line in process.stdout:
+            if text in line:
+                found = time.perf_counter() - start
+                process.kill()
+                return found
+    sys.exit(f"error: {' '.join(command)} never printed {text}")
+
+
+def start(cases: Cases, images: str, runs: int) -> dict[str, float]:
+    """Seconds from a process's start to the import of TensorFlow, and to the first step."""
+    python = [str(cases.python), "-u"]
+    imported = [*python, "-c", "import tensorflow.compat.v1; print('imported')"]
+    trained = [*python, "-m", "my_project.train", f"data={images.lower()}"]
+    found = {"imported": [], "first_step": []}
+    for _ in range(runs):
+        found["imported"].append(secs_to(cases.project, imported, "imported"))
+        found["first_step"].append(secs_to(cases.project, trained, "step 1 "))
+    figures = {name: statistics.median(secs) for name, secs in found.items()}
+    print(f"start: {figures}", flush=True)
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure training in a baked project.")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="tf1")
+    parser.add_argument("--quick", action="store_true", help="short runs, to see that it works")
+    options = parser.parse_args()
+    images = "Digits" if options.quick else "MNIST"
+    tf1 = options.runtime == "tf1"
+    with tempfile.TemporaryDirectory() as folder:
+        cases = Cases("training_cases.py", options.runtime, folder)
+        if tf1:
+            cases.path += os.pathsep + install(str(cases.python), os.path.join(folder, "peers"))
+
+        def run(case: str, model: str = "mlp", steps: int = 2000, intra: int = 0, inter: int = 0):
+            steps = max(steps // 100, 20) if options.quick else steps
+            return cases.run(case, model, steps, images, intra, inter)
+
+        def rate(case: str, *arguments, **settings) -> float:
+            return run(case, *arguments, **settings)["examples_per_sec"]
+
+        run("write")
+        print(f"{RUNTIMES[options.runtime]}, {os.cpu_count()} cores, batches of 128", flush=True)
+        limit, ours = rate("limit"), rate("ours")
+        table = [
+            ("MLP: the compute limit", ours / limit, ">=", 0.85),
+            ("MLP, evaluating every 500 steps: limit", rate("evaluating") / limit, ">=", 0.0),
+            ("MLP: Keras fit", ours / (keras := rate("keras")), ">=", 1.8),
+            ("MLP, plain loop: Keras fit", rate("plain") / keras, ">=", 1.0),
+            ("MLP: script of 2018", ours / rate("script", steps=200), ">=", 20),
+        ]
+        one = {"intra": 1, "inter": 2}  # what is fastest for so small a model, for all
+        table.append(
+            (
+                "MLP, 1 thread an operation: limit",
+                rate("ours", **one) / rate("limit", **one),
+                ">=",
+                0.85,
+            )
+        )
+        if tf1:
+            table += [
+                ("MLP: Estimator", ours / rate("estimator"), ">=", 1.0),
+                ("MLP: tensorpack", ours / rate("tensorpack"), ">=", 1.2),
+                (
+                    "MLP, 1 thread an operation: tensorpack",
+                    rate("ours", **one) / rate("tensorpack", **one),
+                    ">=",
+                    1.2,
+                ),
+            ]
+        cnn = rate("ours", "cnn", 200)
+        table += [
+            ("CNN: the compute limit", cnn / rate("limit", "cnn", 200), ">=", 0.95),
+            ("CNN: Keras fit", cnn / rate("keras", "cnn", 200), ">=", 1.0),
+            ("checks, clipping, norms: MLP, %", run("guards")["percent"], "<=", 10),
+            ("checks, clipping, norms: CNN, %", run("guards", "cnn", 100)["percent"], "<=", 2),
+        ]
+        run("hooks", steps=1000)
+        secs = start(cases, images, 1 if options.quick else 5)
+        after_import = secs["first_step"] - secs["imported"]
+        table.append(("start to first step, s beyond import tensorflow", after_import, "<=", 1.5))
+        growth = run("memory", steps=17_000)["growth_mib"]
+        table.append(("growth after 20 of 100 evaluations, MiB", growth, "<=", 20))
+    print_aims(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
