@@ -4,11 +4,11 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast benchmark lint format clean
+.PHONY: help demo test test-fast benchmark benchmark-training lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/complete  ## Bake a project into demo/, set it up and train it
 	@$(VENV) scripts/demo.py
@@ -21,6 +21,9 @@ test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
 
 benchmark: .venv/complete  ## Measure the data half beside the ways of tutorials (minutes)
 	$(VENV) benchmarks/data.py $(ARGS)
+
+benchmark-training: .venv/complete  ## Measure training beside Keras, Estimator and tensorpack (minutes)
+	$(VENV) benchmarks/training.py $(ARGS)
 
 # The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
 # No cache, for it would lie among the sources of the emitted project.

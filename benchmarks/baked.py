@@ -47,8 +47,7 @@ class Cases:
             [str(word) for word in [self.python, self.script, *arguments]],
             cwd=self.project,
             env={**os.environ, "PYTHONPATH": self.path, "TF_CPP_MIN_LOG_LEVEL": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
         if done.returncode:

@@ -1,5 +1,7 @@
 """The contract of a model: updates happen whole or not at all, and silent mistakes are loud."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -54,6 +56,17 @@ def test_one_step_moves_every_weight_the_statistics_and_the_global_step():
         assert not np.array_equal(before[f"linear/{name}"], after[f"linear/{name}"]), name
     moved = after["linear/batch_normalization/moving_mean"]
     np.testing.assert_allclose(moved, 0.01 * INPUTS.mean(0), rtol=1e-4)
+
+
+def test_call_is_run_as_it_is_written_and_not_as_autograph_would_write_it():
+    class Seen(Linear):
+        def call(self, inputs, training=False):
+            self.file = sys._getframe().f_code.co_filename
+            return super().call(inputs, training)
+
+    model = Seen()
+    list(steps(model, [INPUTS]))
+    assert model.file == __file__
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

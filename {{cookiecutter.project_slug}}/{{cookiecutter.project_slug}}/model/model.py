@@ -74,6 +74,11 @@ class Model(tf.keras.layers.Layer):
         frozen = [v for v in super().trainable_weights if self._is_frozen(v)]
         return frozen + super().non_trainable_weights
 
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, *inputs: Any, **others: Any) -> Nest:
+        """Runs `call` as it is written: AutoGraph takes a second or two to make another of it."""
+        return super().__call__(*inputs, **others)
+
     def call(self, inputs: Nest, training: bool = False) -> Nest:
         """Features [batch, ...] -> outputs [batch, ...], for a classifier its logits."""
         raise NotImplementedError(f"{type(self).__name__}.call is yours to write")
