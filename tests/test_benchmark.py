@@ -35,3 +35,18 @@ def test_the_benchmark_of_training_prints_what_it_found_beside_what_is_aimed_at(
     assert len(found) == {"tf1": 14, "tf2": 11}[runtime]
     assert found["MLP: script of 2018"] > 1
     assert found["growth after 20 of 100 evaluations, MiB"] <= 20
+
+
+@pytest.mark.tensorflow
+def test_the_judge_of_the_gan_prints_how_sure_it_is_and_writes_a_picture(bake, any_python):
+    project = bake(examples="all")
+    judge = ROOT / "benchmarks" / "judge_gan.py"
+    shown = project.run(any_python, judge, "--quick", "--png", "gan.png")
+    found = re.findall(r"^(\w+): mean confidence (\S+), classes \[(.*)\]$", shown, re.M)
+    assert [images for images, _, _ in found] == ["real", "drawn"]
+    for _, confidence, classes in found:
+        assert 0.1 <= float(confidence) <= 1
+        assert sum(map(int, classes.split(", "))) == 1000
+    assert (project.path / "gan.png").read_bytes().startswith(b"\x89PNG")
+    given = project.run(any_python, judge, "--gan", "runs/gan", "--cnn", "runs/judge")
+    assert given.splitlines()[-2:] == shown.splitlines()[-2:]

@@ -76,6 +76,25 @@ def test_a_batch_that_is_not_finite_leaves_both_networks_as_they_were():
     assert later["global_step"] == 2
 
 
+def test_evaluation_has_the_averages_of_both_networks_as_checkpoints_do():
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        model = small(learning_rate=0.1, ema_decay=0.9)
+        train_op, _, _ = model.training_step(tf.constant(IMAGES), None)
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train_op)
+        weights = {variable.op.name: variable for variable in model.trainable_variables}
+        averages = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith("/average")}
+        assert set(averages) == {f"{name}/average" for name in weights}
+        before, averages = session.run([weights, averages])
+        with model.optimization.averages.in_place(session):
+            evaluated = session.run(weights)
+    for name in weights:
+        assert np.abs(before[name] - averages[f"{name}/average"]).max() > 1e-3
+        np.testing.assert_array_equal(evaluated[name], averages[f"{name}/average"], err_msg=name)
+
+
 def test_spectral_norm_divides_by_the_largest_singular_value():
     images = np.random.RandomState(0).randn(2, 6, 6, 3).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:

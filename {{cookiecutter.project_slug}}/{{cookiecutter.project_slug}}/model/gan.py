@@ -30,7 +30,7 @@ class GAN(Model):
         self,
         latent: int = 64,
         filters: int = 32,
-        spectral_norm: bool = False,
+        spectral_norm: bool = True,
         discriminator_updates: int = 1,
         freeze: Sequence[str] = (),
         warm_start: dict[str, Any] | None = None,
@@ -43,6 +43,8 @@ class GAN(Model):
                 f"model.discriminator_updates: found {discriminator_updates}, below 1"
             )
         self.discriminator_optimization = Optimization(**optimization)
+        # Evaluation and export put these in place, of both networks or of none.
+        self.discriminator_optimization.averages = self.optimization.averages
         self.latent = latent
         self.filters = filters
         self.spectral_norm = spectral_norm
@@ -80,7 +82,7 @@ class GAN(Model):
         return {"right_on_real": outputs["real"] > 0, "right_on_drawn": outputs["drawn"] < 0}
 
     def predict(self, outputs: Nest) -> dict[str, tf.Tensor]:
-        """images: float32 [batch, rows, columns, channels], 0–1."""
+        """images: float32 [batch, rows, columns, channels], 0–1; the same ones for each batch."""
         return {"images": outputs["images"]}
 
     def optimize(self, loss: Losses, updates: Any = (), writes: Any = ()) -> tf.Operation:
