@@ -1,6 +1,7 @@
 """Training through Keras: the same weights, numbers and run directory as in a session."""
 
 import csv
+import functools
 import json
 import os
 import signal
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.errors import ConfigError, DataError, RunError
+from {{ cookiecutter.project_slug }}.errors import ConfigError, DataError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.model.losses import (
     activity_penalty,
     class_weighted,
     focal,
+    label_smoothing,
     offset_crossentropy,
     weighted_sum,
 )
@@ -231,6 +233,116 @@ def test_a_file_of_the_command_is_loaded_with_the_loss_of_its_run_and_no_other(
         load_model(path, MLP(hidden=16, loss=offset_crossentropy(5)))
     with pytest.raises(ConfigError, match=r"model\.loss\.offset was 10, is 5"):
         train([f"run_dir={tmp_path}", "model.loss.offset=5", "trainer.last_step=20"])
+
+
+def test_a_file_holds_its_weights_in_one_order_whatever_was_frozen(keras_fit, tmp_path, test_split):
+    class Square(MLP):
+        """Three layers of one shape, which nothing but their order tells apart."""
+
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.more = [tf.keras.layers.Dense(self.classes) for _ in range(2)]
+
+        def call(self, inputs, training=False):
+            return self.more[1](self.more[0](super().call(inputs, training)))
+
+    trainer = keras_fit(tmp_path, model=Square(hidden=10, freeze=["dense_2/"]))
+    with tf.Graph().as_default():
+        loaded = load_model(str(tmp_path / "model.h5"), Square(hidden=10))
+        loss, _ = loaded.evaluate(*test_split, verbose=0)
+    assert loss == pytest.approx(trainer.results["loss"], rel=1e-5)
+
+
+def test_a_file_of_another_model_or_loss_is_refused(keras_fit, tmp_path):
+    class Other(MLP):
+        pass
+
+    def scaled(factor):
+        return lambda y_true, y_pred: factor * focal()(y_true, y_pred)
+
+    keras_fit(tmp_path, 1, model=MLP(hidden=16, loss=scaled(2)))
+    path = str(tmp_path / "model.h5")
+    built = MLP(hidden=16, loss=scaled(2))
+    with tf.Graph().as_default():
+        built(tf.zeros([1, 28, 28, 1]))
+    another = MLP(hidden=16, loss=lambda y_true, y_pred: focal()(y_true, y_pred))
+    for model, error, message in (
+        (Other(hidden=16, loss=scaled(2)), ConfigError, "the model MLP, found Other"),
+        (MLP(hidden=12, loss=scaled(2)), ConfigError, r"weights|another mlp"),
+        (MLP(hidden=16, loss=scaled(3)), ConfigError, r"'factor': 2.*found .*'factor': 3"),
+        (another, ConfigError, "the loss .* found"),
+        (built, ModelError, "is in another graph already"),
+    ):
+        with tf.Graph().as_default(), pytest.raises(error, match=message):
+            load_model(path, model)
+
+
+def test_a_loss_that_a_file_cannot_tell_is_refused_before_training(keras_fit, tmp_path):
+    def outer(thing):
+        return lambda y_true, y_pred: focal()(y_true, y_pred) if thing else 0.0
+
+    with pytest.raises(ConfigError, match=r"model\.h5 cannot say what"):
+        keras_fit(tmp_path / "run", model=MLP(hidden=16, loss=outer({1, 2})))
+
+
+def test_a_file_that_cannot_be_written_costs_no_step(keras_fit, tmp_path, monkeypatch, variables):
+    def full(*arguments, **others):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tf.keras.Model, "save", full)
+    with pytest.raises(RunError, match="No space left"):
+        keras_fit(tmp_path, 15)
+    assert variables(tmp_path)["global_step"] == 15
+
+
+@pytest.mark.parametrize(
+    ("loss", "change"),
+    [
+        (offset_crossentropy(10), lambda cross, p: cross + 10),
+        (label_smoothing(0.2), lambda cross, p: 0.8 * cross - 0.2 * np.log(p).mean(1)),
+        (focal(2), lambda cross, p: (1 - np.exp(-cross)) ** 2 * cross),
+        (class_weighted([2.0] * 10), lambda cross, p: 2 * cross),
+        (weighted_sum([focal(0), offset_crossentropy(1)], [1, 3]), lambda cross, p: 4 * cross + 3),
+    ],
+)
+def test_a_plain_model_of_keras_is_compiled_and_trained_with_a_closure(loss, change, test_split):
+    images, labels = test_split
+    with tf.Graph().as_default(), tf.Session().as_default():
+        tf.set_random_seed(1)
+        layers = tf.keras.layers
+        model = tf.keras.Sequential([layers.Flatten(), layers.Dense(10)])
+        model.compile(tf.keras.optimizers.Adam(0.01), loss=loss)
+        history = model.fit(images, labels, epochs=3, batch_size=130, verbose=0).history["loss"]
+        logits = model.predict(images).astype(np.float64)
+        found = model.evaluate(images, labels, batch_size=130, verbose=0)
+    assert history[2] < history[1] < history[0]
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    cross = -np.log(p[np.arange(len(labels)), labels])
+    assert found == pytest.approx(change(cross, p).mean(), rel=1e-4)
+
+
+def test_callbacks_that_set_the_rate_are_refused(keras_fit, tmp_path):
+    with pytest.raises(ConfigError, match="ReduceLROnPlateau cannot set the rate"):
+        keras_fit(tmp_path, callbacks=[tf.keras.callbacks.ReduceLROnPlateau()])
+
+
+def test_a_loss_may_be_an_object_and_outputs_may_be_a_dict(keras_fit, tmp_path):
+    given = functools.partial(
+        lambda y_true, y_pred, factor: factor * focal()(y_true, y_pred), factor=2
+    )
+    assert keras_fit(tmp_path / "partial", 2, model=MLP(hidden=16, loss=given)).results
+
+    class Two(MLP):
+        def call(self, inputs, training=False):
+            return {"one": super().call(inputs, training), "other": tf.reshape(inputs, [-1, 784])}
+
+        def measure(self, outputs, labels):
+            return super().measure(outputs["one"], labels)
+
+    def loss(y_true, y_pred):
+        return focal()(y_true, y_pred["one"]) + tf.reduce_mean(y_pred["other"], 1)
+
+    assert keras_fit(tmp_path / "two", 2, model=Two(hidden=16, loss=loss)).results
 
 
 def test_a_file_that_is_none_is_named(tmp_path):

@@ -1,5 +1,7 @@
 """The contract of a model: updates happen whole or not at all, and silent mistakes are loud."""
 
+import functools
+import re
 import sys
 
 import numpy as np
@@ -8,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError
 from {{ cookiecutter.project_slug }}.model import Dropout, Model
+from {{ cookiecutter.project_slug }}.model.optimize import barrier
 
 
 class Linear(Model):
@@ -143,13 +146,15 @@ def test_a_write_inside_a_loop_of_the_model_is_refused():
 def test_a_train_op_that_leaves_the_global_step_is_refused():
     class Endless(Linear):
         def optimize(self, loss, updates=(), writes=()):
-            return self.optimization.optimizer.minimize(loss)
+            gradients = self.optimization.gradients(loss, self.trainable_variables)
+            with barrier([gradients], updates, writes):
+                return self.optimization.apply(gradients)
 
-    class Hasty(Linear):
+    class Hasty(Endless):
         def optimize(self, loss, updates=(), writes=()):
+            update = super().optimize(loss, updates, writes)
             step = tf.train.get_global_step()
-            update = self.optimization.optimizer.minimize(loss, global_step=step)
-            return tf.group(update, step.assign_add(1))
+            return tf.group(update, step.assign_add(1), step.assign_add(1))
 
     for wrong, times in ((Endless(), 0), (Hasty(), 2)):
         with tf.Graph().as_default():
@@ -161,15 +166,15 @@ def test_a_train_op_that_leaves_the_global_step_is_refused():
 def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
     class Skips(Linear):
         def optimize(self, loss, updates=(), writes=()):
-            pairs = self.optimization.optimizer.compute_gradients(loss, self.trainable_variables)
-            step = tf.train.get_global_step()
+            gradients = self.optimization.gradients(loss, self.trainable_variables)
 
             def apply():
-                update = self.optimization.optimizer.apply_gradients(pairs, step)
+                update = self.optimization.apply(gradients, tf.train.get_global_step())
                 with tf.control_dependencies([update]):
                     return tf.constant(True)
 
-            return tf.cond(loss < 1e9, apply, lambda: tf.constant(False))
+            with barrier([gradients], updates, writes):
+                return tf.cond(loss < 1e9, apply, lambda: tf.constant(False))
 
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.train.create_global_step()
@@ -177,6 +182,133 @@ def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
         session.run(tf.global_variables_initializer())
         session.run(train_op)
         assert session.run(step) == 1
+
+
+def test_an_optimize_that_leaves_statistics_out_or_writes_unguarded_is_refused():
+    class Bare(Linear):
+        def optimize(self, loss, updates=(), writes=()):
+            step = tf.train.get_global_step()
+            return self.optimization.optimizer.minimize(loss, global_step=step)
+
+    class Unguarded(Bare):
+        def optimize(self, loss, updates=(), writes=()):
+            return tf.group(super().optimize(loss), *updates)
+
+    for wrong, message in (
+        (Bare(), r"bare\.optimize leaves .*AssignMovingAvg.* out"),
+        (Unguarded(), r"unguarded\.optimize would write a NaN"),
+    ):
+        with tf.Graph().as_default():
+            tf.train.create_global_step()
+            with pytest.raises(ModelError, match=message):
+                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_layer_with_statistics_that_is_called_twice_in_a_step_is_refused():
+    class Twice(Linear):
+        def call(self, inputs, training=False):
+            return self.dense(self.norm(self.norm(inputs, training=training), training=training))
+
+    with tf.Graph().as_default():
+        tf.train.create_global_step()
+        with pytest.raises(ModelError, match=r"moving_mean.* is written twice in a step"):
+            Twice().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_statistics_that_overflow_where_no_gradient_does_stop_the_step():
+    huge = INPUTS.copy()
+    huge[0] = 1e20  # its square is beyond float32
+    (before, _), (after, message) = steps(Linear(clip={"global_norm": 1.0}), [huge])
+    assert "is not finite : Tensor had" in message
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, after[name], err_msg=name)
+
+
+@pytest.mark.parametrize("rate", [np.nan, -1.0, np.inf])
+def test_a_learning_rate_without_a_meaning_is_refused_and_one_that_becomes_so_stops(rate):
+    with pytest.raises(ConfigError, match="found learning_rate="):
+        Linear(learning_rate=rate)
+    bad = Linear(schedule=lambda step: tf.log(tf.cast(step, tf.float32) - 1.0))
+    (before, _), (after, message) = steps(bad, [INPUTS])
+    assert "the learning rate is not finite : Tensor had" in message
+    assert before["global_step"] == after["global_step"] == 0
+
+
+def test_a_gradient_whose_square_overflows_stops_an_optimiser_that_takes_it():
+    class Steep(Linear):
+        def loss(self, outputs, labels):
+            return 1e25 * super().loss(outputs, labels)
+
+    _, (after, message) = steps(Steep(), [INPUTS])
+    assert re.search("the square of the gradient of steep/.*is not finite", message)
+    assert after["global_step"] == 0
+    momentum = functools.partial(tf.train.MomentumOptimizer, momentum=0.9)
+    _, (after, _) = steps(Steep(optimizer=momentum), [INPUTS])
+    assert after["global_step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("bend", "message"),
+    [
+        (
+            {"loss": lambda *of: Model.loss(Linear(loss=lambda t, p: t[:, :1] - p[:, 0]), *of)},
+            r"the loss is \(8, 8\)",
+        ),
+        ({"measure": lambda *_: {"pairs": tf.zeros([8, 8])}}, r"measure: pairs is \(8, 8\)"),
+        ({"measure": lambda *_: {"loss": tf.zeros([8])}}, "the name loss is taken"),
+        (
+            {"loss": lambda outputs, labels: {"regularization": tf.reduce_sum(outputs)}},
+            "the name regularization is taken",
+        ),
+        (
+            {"loss": lambda outputs, labels: {"loss": tf.reduce_sum(outputs)}},
+            "the name loss is taken",
+        ),
+    ],
+)
+def test_numbers_for_pairs_of_examples_and_names_that_are_taken_are_refused(bend, message):
+    model = Linear()
+    for name, function in bend.items():
+        setattr(model, name, function)
+
+    def report():
+        outputs, loss = model.outputs_and_loss(tf.constant(INPUTS), tf.constant(LABELS), True)
+        return model.means(loss, outputs, tf.constant(LABELS))
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=message):
+        report()
+
+
+def test_settings_of_a_model_in_a_model_are_refused_and_statistics_in_a_tuple_found():
+    class Outer(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.inner = Linear(name="inner", freeze=["dense"])
+
+        def call(self, inputs, training=False):
+            return super().call(inputs, training) + self.inner(inputs, training=training)
+
+    class Hidden(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            norm = tf.keras.layers.BatchNormalization(center=False, scale=False)
+            self.hidden = {1: lambda: norm}  # where Keras does not look, on either runtime
+
+        def call(self, inputs, training=False):
+            return super().call(self.hidden[1]()(inputs, training=training), training)
+
+    for wrong, message in ((Outer(), "inner: freeze"), (Hidden(), "moving_mean.* not be trained")):
+        with tf.Graph().as_default():
+            tf.train.create_global_step()
+            with pytest.raises(ModelError, match=message):
+                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+def test_a_name_that_begins_with_an_underscore_is_a_scope_without():
+    class _Net(Linear):
+        pass
+
+    assert _Net().name == "net"
 
 
 def test_a_layer_that_is_frozen_stays_as_it_is():

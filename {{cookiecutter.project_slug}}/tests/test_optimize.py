@@ -13,6 +13,7 @@ from {{ cookiecutter.project_slug }}.model import MLP, schedules
 from {{ cookiecutter.project_slug }}.model.optimize import Optimization, barrier
 from {{ cookiecutter.project_slug }}.train.config import instantiate, load_config
 from {{ cookiecutter.project_slug }}.train.devices import session_config
+from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
 
 SGD = {"optimizer": tf.train.GradientDescentOptimizer, "learning_rate": 0.1}
 
@@ -128,6 +129,80 @@ def test_no_sum_average_slot_or_weight_gets_a_number_that_is_not_finite(place, b
 def test_gradients_gathered_over_batches_do_not_overflow_where_their_mean_does_not():
     huge = last(Optimization(accumulate=3, **SGD), [[3e38, 0.0]] * 3)
     assert huge["v"].tolist() == pytest.approx([-3e37, 2])
+
+
+def test_evaluation_before_the_first_update_has_the_first_weights(fit, tmp_path, variables):
+    result = fit(tmp_path / "run", last_step=5, model=MLP(hidden=16, accumulate=5, ema_decay=0.9))
+    early = fit(
+        tmp_path / "early",
+        last_step=5,
+        model=MLP(hidden=16, accumulate=5, ema_decay=0.9),
+        evaluate_every_n_steps=4,
+    )
+    assert early == result
+    points = read_metrics(str(tmp_path / "early" / "metrics.jsonl"))
+    (first,) = [p["loss"] for p in points if p["split"] == "test" and p["step"] == 4]
+    without = fit(tmp_path / "without", last_step=1, model=MLP(hidden=16, learning_rate=0.0))
+    assert first == pytest.approx(without["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "clip", [{"value": 0.1}, {"norm": 0.1}, {"global_norm": 0.1}], ids=lambda clip: next(iter(clip))
+)
+@pytest.mark.parametrize("optimizer", [tf.train.GradientDescentOptimizer, tf.train.AdamOptimizer])
+def test_rows_of_a_table_that_come_several_times_in_a_batch_are_limited_by_their_sum(
+    clip, optimizer
+):
+    with tf.Graph().as_default(), tf.Session() as session:
+        table = tf.Variable(tf.zeros([4, 2]), name="table")
+        rows = tf.gather(table, [2, 2, 2, 2, 0])
+        optimization = Optimization(1.0, optimizer=optimizer, clip=clip)
+        gradients = optimization.gradients(tf.reduce_sum(rows), [table])
+        ((clipped, _),) = gradients.clipped
+        with barrier([gradients]):
+            update = optimization.apply(gradients)
+        session.run(tf.global_variables_initializer())
+        found = session.run(tf.convert_to_tensor(clipped))
+        session.run(update)
+        moved = session.run(table)
+    summed = np.array([[1, 1], [0, 0], [4, 4], [0, 0]])
+    norm = np.sqrt(34.0)
+    expected = np.minimum(summed, 0.1) if "value" in clip else 0.1 * summed / norm
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (moved[[1, 3]] == 0).all()
+    assert (moved[[0, 2]] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "last_step", "message"),
+    [
+        (
+            MLP(schedule=schedules.cosine(50)),
+            200,
+            r"is 0 before the last step, 200; set model\.sch",
+        ),
+        (MLP(accumulate=20), 10, "accumulate=20: no update in 10 steps"),
+    ],
+)
+def test_steps_that_would_change_nothing_are_refused(fit, tmp_path, model, last_step, message):
+    with pytest.raises(ConfigError, match=message):
+        fit(tmp_path / "run", last_step=last_step, model=model)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": tf.train.AdamOptimizer(0.1)}, "is not callable; expected a class of tf"),
+        ({"optimizer": "adam"}, "is not callable; expected a class of tf"),
+        ({"schedule": 0.5}, r"schedule=0\.5"),
+        ({"freeze": ["("]}, r"model\.freeze: found \['\('\], expected regular expressions"),
+        ({"warm_start": {"rename": {"(": ""}}}, r"model\.warm_start\.rename: found"),
+    ],
+)
+def test_what_is_no_optimiser_schedule_or_expression_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MLP(**settings)
 
 
 def test_a_loss_scale_that_is_too_large_ends_the_run_with_its_name(fit, tmp_path):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from {{ cookiecutter.project_slug }}.errors import ModelError
 from {{ cookiecutter.project_slug }}.model.safe import safe_divide, safe_log, safe_norm
 
-EDGES = [0.0, 1.0, 1e-38, np.inf, -np.inf]
+EDGES = [0.0, 1.0, 0.5, 1e-10, 1e-38, 1e38, np.inf, -np.inf]
 
 
 def value_and_gradients(function, *arguments):
@@ -72,3 +73,8 @@ def test_the_plain_functions_need_this():
     assert np.isnan(gradient)
     _, (gradient,) = value_and_gradients(tf.norm, [0.0, 0.0])
     assert np.isnan(gradient).all()
+
+
+def test_float16_is_refused_since_it_has_no_room():
+    with tf.Graph().as_default(), pytest.raises(ModelError, match="found float16, expected"):
+        safe_log(tf.constant(0.0, tf.float16))

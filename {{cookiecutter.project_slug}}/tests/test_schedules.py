@@ -62,11 +62,19 @@ def test_a_warm_up_rises_in_a_line_and_the_schedule_follows_it(schedule, expecte
         lambda: schedules.exponential(0),
         lambda: schedules.cosine(10, warmup_steps=10),
         lambda: schedules.polynomial(0),
+        lambda: schedules.step([2], warmup_steps=4),
     ],
 )
 def test_numbers_of_steps_without_a_meaning_are_refused(make):
-    with pytest.raises(ConfigError, match=r"model\.schedule: found \w+=-?\d+, expected \d+ or"):
+    with pytest.raises(ConfigError, match=r"model\.schedule: found \w+=.*; expected \d+ or more"):
         make()
+
+
+@pytest.mark.parametrize("factor", [-0.5, 0.0, 1.5])
+def test_a_factor_that_turns_or_raises_the_rate_is_refused(factor):
+    for make in (schedules.exponential, lambda *of: schedules.step([10], *of[1:])):
+        with pytest.raises(ConfigError, match=f"found factor={factor}"):
+            make(10, factor)
 
 
 @pytest.mark.parametrize("name", ["constant", "step", "exponential", "cosine", "polynomial"])

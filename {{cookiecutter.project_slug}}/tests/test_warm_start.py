@@ -68,6 +68,33 @@ def test_a_run_that_is_resumed_does_not_start_warm_again(fit, tmp_path, variable
         np.testing.assert_array_equal(value, variables(tmp_path / "run")[name], err_msg=name)
 
 
+def test_averages_are_loaded_where_the_other_run_has_some(fit, tmp_path, variables):
+    fit(tmp_path / "before", last_step=5, model=Normed(hidden=16, ema_decay=0.9))
+    before = variables(tmp_path / "before")
+    model = still(warm_start={"checkpoint": str(tmp_path / "before")})
+    fit(tmp_path / "run", last_step=1, model=model)
+    after = variables(tmp_path / "run")
+    for name in WEIGHTS:
+        average = before[f"normed/{name}/average"]
+        np.testing.assert_array_equal(after[f"normed/{name}"], average)
+        assert not np.array_equal(average, before[f"normed/{name}"]), name
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"dense_1/": "dense/"}, r"both normed/dense/bias and normed/dense_1/bias become"),
+        ({"dense_9/": "dense/"}, r'rename: "dense_9/" is in none of .*normed/dense_1/bias'),
+    ],
+)
+def test_a_rename_that_meets_another_name_or_none_is_refused(
+    fit, tmp_path, trained, rename, message
+):
+    warm_start = {"checkpoint": str(trained[0]), "rename": rename}
+    with pytest.raises(ConfigError, match=message):
+        fit(tmp_path / "run", model=still(warm_start=warm_start))
+
+
 def test_variables_are_renamed_and_excluded_by_regular_expressions(
     fit, tmp_path, variables, trained
 ):

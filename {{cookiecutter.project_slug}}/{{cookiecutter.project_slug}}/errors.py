@@ -4,6 +4,10 @@ A message says what was found, what was expected and what to do next. Everything
 raised is a bug, in your code or in ours, and keeps its stack trace.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class UserError(Exception):
     """The base of the errors below; a command prints it and exits with `exit_code`."""
@@ -27,3 +31,11 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run directory cannot be used, or training cannot go on."""
+
+
+def refuse_below(least: float, place: str, **values: Any) -> None:
+    """Raises ConfigError if one of the values, or of its numbers, is below the least."""
+    for name, value in values.items():
+        numbers = [value] if isinstance(value, (int, float)) else list(value)
+        if not numbers or min(numbers) < least:
+            raise ConfigError(f"{place}: found {name}={value}; expected {least} or more")

@@ -31,10 +31,13 @@ class Averages:
             updates_done: int64 [], the updates before it. So long as there are few, the decay is
                 lower; the first average is the weights, wherever they were started from.
         """
+        done = tf.cast(updates_done, tf.float32)
+        return self.move(variables, 1 - tf.minimum(self.decay, done / (done + 10)))
+
+    def move(self, variables: Sequence[tf.Variable], share: tf.Tensor) -> tf.Operation:
+        """Moves the averages by a share of their way to the variables, 1 being all: float32 []."""
         if not self.decay:
             return tf.no_op()
-        done = tf.cast(updates_done, tf.float32)
-        share = 1 - tf.minimum(self.decay, done / (done + 10))
         moves = []
         for variable in variables:
             self._weights[variable.op.name] = variable

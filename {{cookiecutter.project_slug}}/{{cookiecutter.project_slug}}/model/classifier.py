@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
+from ..errors import refuse_below
 from .losses import Loss, crossentropy
 from .model import Model
 
@@ -22,12 +22,12 @@ class Classifier(Model):
 
     def __init__(self, classes: int = 10, loss: Loss | None = None, **others: Any) -> None:
         super().__init__(loss=loss or crossentropy(), **others)
-        if classes < 1:
-            raise ConfigError(f"model: found classes={classes}; expected 1 or more")
+        refuse_below(1, "model", classes=classes)
         self.classes = classes
 
     def measure(self, outputs: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """accuracy: float32 [batch], 1 where the largest logit is the label's."""
+        labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)  # as the losses do
         predicted = tf.argmax(outputs, axis=1, output_type=tf.int32)
         return {"accuracy": tf.cast(tf.equal(predicted, labels), tf.float32)}
 

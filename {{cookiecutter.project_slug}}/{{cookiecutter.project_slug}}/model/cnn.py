@@ -6,6 +6,7 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from ..errors import ConfigError, refuse_below
 from .classifier import Classifier
 from .dropout import Dropout
 from .graph_checks import image_shape
@@ -32,6 +33,9 @@ class CNN(Classifier):
         **others: Any,
     ) -> None:
         super().__init__(**others)
+        refuse_below(1, "model", filters=filters, hidden=hidden)
+        if len(filters) != 2:
+            raise ConfigError(f"model: found filters={filters}; expected two numbers")
         self.filters = tuple(filters)
         self.hidden = hidden
         self.dropout_rate = dropout

@@ -6,7 +6,7 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, ModelError
+from ..errors import ModelError, refuse_below
 from .dcgan import Discriminator, Generator
 from .dropout import training_step
 from .graph_checks import image_shape
@@ -38,10 +38,9 @@ class GAN(Model):
         **optimization: Any,
     ) -> None:
         super().__init__(freeze, warm_start, name, **optimization)
-        if discriminator_updates < 1:
-            raise ConfigError(
-                f"model.discriminator_updates: found {discriminator_updates}, below 1"
-            )
+        refuse_below(
+            1, "model", discriminator_updates=discriminator_updates, latent=latent, filters=filters
+        )
         self.discriminator_optimization = Optimization(**optimization)
         # Evaluation and export put these in place, of both networks or of none.
         self.discriminator_optimization.averages = self.optimization.averages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import re
 from typing import Any, Iterable, Iterator
@@ -96,15 +97,69 @@ def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
         )
 
 
-def refuse_untracked_variables(model: tf.keras.layers.Layer) -> None:
-    """Raises ModelError for variables that training would pass over."""
+def check_writes(
+    model: tf.keras.layers.Layer, train_op: tf.Operation, writes: Iterable[tf.Operation]
+) -> None:
+    """Raises ModelError if a step leaves some of the writes out, is unguarded, or writes twice."""
+    needed = ancestors([train_op])
+    left_out = [op.name for op in writes if op not in needed]
+    if left_out:
+        raise ModelError(
+            f"{model.name}.optimize leaves {', '.join(left_out)} out, such as BatchNorm's "
+            "statistics; hand updates and writes to optimize.barrier, as Model.optimize does"
+        )
+    if not any(op.type == "CheckNumerics" for op in needed):
+        raise ModelError(
+            f"{model.name}.optimize would write a NaN into the variables; take the gradients of "
+            "self.optimization.gradients and write inside of optimize.barrier"
+        )
+    written = collections.Counter(op.inputs[0].op.name for op in writes)
+    twice = [name for name, times in written.items() if times > 1]
+    if twice:
+        raise ModelError(
+            f"{model.name}: {', '.join(twice)} is written twice in a step, in any order, as by a "
+            "BatchNorm layer that is called twice; take two layers, or training=False in one call"
+        )
+
+
+def refuse_untracked_variables(
+    model: tf.keras.layers.Layer, made: Iterable[tf.Variable] = ()
+) -> None:
+    """Raises ModelError for variables that training would pass over.
+
+    Args:
+        made: those that the model's call has made.
+    """
     tracked = {variable.op.name for variable in model.variables}
-    lost = [v.op.name for v in tf.trainable_variables() if v.op.name not in tracked]
+    own = [v for v in made if v.op.name.startswith(f"{model.name}/")]
+    names = dict.fromkeys(v.op.name for v in [*tf.trainable_variables(), *own])
+    lost = [name for name in names if name not in tracked]
     if lost:
         raise ModelError(
             f"{model.name}: {', '.join(lost)} would not be trained: keep each layer and "
             "variable in an attribute, a list or a dict of the model, not in a tuple"
         )
+
+
+def refuse_settings_inside(model: tf.keras.layers.Layer) -> None:
+    """Raises ModelError for a model in the model whose own settings would be passed over."""
+    for part in model.submodules:
+        warm_start = getattr(part, "warm_start", None)
+        if getattr(part, "freeze", ()) or getattr(warm_start, "checkpoint", ""):
+            raise ModelError(
+                f"{part.name}: freeze and warm_start of a model inside of another are not looked "
+                f"at; give them to {model.name}"
+            )
+
+
+def one_for_each(value: tf.Tensor, what: str) -> tf.Tensor:
+    """The same numbers; raises ModelError if they are more than one for each example."""
+    if (value.shape.rank or 0) > 1:
+        raise ModelError(
+            f"{what} is {value.shape}, expected [batch] or a single number; labels [batch] and "
+            "outputs [batch, 1] make one for each pair of examples"
+        )
+    return value
 
 
 def image_shape(model: tf.keras.layers.Layer, features: Any) -> list[int]:

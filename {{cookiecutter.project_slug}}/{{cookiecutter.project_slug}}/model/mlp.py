@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
+from ..errors import refuse_below
 from .classifier import Classifier
 from .dropout import Dropout
 
@@ -22,8 +22,7 @@ class MLP(Classifier):
 
     def __init__(self, hidden: int = 256, dropout: float = 0.2, **others: Any) -> None:
         super().__init__(**others)
-        if hidden < 1:
-            raise ConfigError(f"model: found hidden={hidden}; expected 1 or more")
+        refuse_below(1, "model", hidden=hidden)
         self.hidden = hidden
         self.dropout_rate = dropout
 

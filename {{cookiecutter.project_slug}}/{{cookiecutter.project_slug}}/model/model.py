@@ -10,7 +10,10 @@ import tensorflow.compat.v1 as tf
 from ..errors import ModelError
 from .graph_checks import (
     check_global_step,
+    check_writes,
+    one_for_each,
     refuse_early_writes,
+    refuse_settings_inside,
     refuse_stateful_random,
     refuse_untracked_variables,
     refused_shapes,
@@ -18,7 +21,7 @@ from .graph_checks import (
 )
 from .losses import Loss
 from .optimize import Optimization
-from .warm_start import WarmStart, matching
+from .warm_start import WarmStart, compiled, matching
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
 Losses = Union[tf.Tensor, Dict[str, tf.Tensor]]  # float32 [] each
@@ -52,11 +55,12 @@ class Model(tf.keras.layers.Layer):
         # A name of its own: Keras would count (mlp, mlp_1, ...), and a second model made in one
         # process would not find its variables in the first one's checkpoint.
         super().__init__(
-            name=name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower(),
+            name=name
+            or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__.strip("_")).lower(),
             dtype="float32",  # else Keras makes integer weights where features are integers
         )
         self.loss_function = loss
-        self.freeze = tuple(freeze)
+        self.freeze = compiled(freeze, "model.freeze")
         self.warm_start = WarmStart(**(warm_start or {}))
         self.optimization = Optimization(**optimization)
 
@@ -91,7 +95,8 @@ class Model(tf.keras.layers.Layer):
         """
         if self.loss_function is None:
             raise NotImplementedError(f"{type(self).__name__}.loss is yours to write, or to give")
-        return tf.reduce_mean(self.loss_function(labels, outputs))
+        loss = one_for_each(self.loss_function(labels, outputs), f"{self.name}: the loss")
+        return tf.reduce_mean(loss)
 
     def measure(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> numbers [batch], one for each example; evaluation reports their means."""
@@ -104,6 +109,9 @@ class Model(tf.keras.layers.Layer):
 
     def optimize(self, loss: Losses, updates: Any = (), writes: Any = ()) -> tf.Operation:
         """One update of all trainable variables and of the global step.
+
+        One of your own ends in `self.optimization.update`, or is built as that is, of `gradients`,
+        `barrier` and `apply`: so a NaN stops it before it writes.
 
         Args:
             loss: as `loss` returned it, with the regularisation losses.
@@ -125,14 +133,17 @@ class Model(tf.keras.layers.Layer):
             ModelError: the contract is broken; the message names the variable or operation.
         """
         operations = len(tf.get_default_graph().get_operations())
+        variables = len(tf.global_variables())
         updates_before = list(self.updates)
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
         writes = writes_since(operations)
         refuse_early_writes(writes, total(loss))
-        refuse_untracked_variables(self)
+        refuse_untracked_variables(self, tf.global_variables()[variables:])
+        refuse_settings_inside(self)
         matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
         train_op = tf.group(self.optimize(loss, _added(self.updates, updates_before), writes))
         refuse_stateful_random([train_op, total(loss).op])
+        check_writes(self, train_op, writes)
         check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
 
@@ -152,22 +163,27 @@ class Model(tf.keras.layers.Layer):
         if not added:
             return outputs, loss
         if isinstance(loss, dict):
+            self._refuse_taken(loss, ["regularization"])
             return outputs, {**loss, "regularization": tf.add_n(added)}
         return outputs, tf.add_n([loss, *added])
 
     def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> mean over the batch, float32 []: of the loss, its parts and each measure."""
         measured = self.measure(outputs, labels)
-        losses = {**(loss if isinstance(loss, dict) else {}), "loss": total(loss)}
-        for name in set(measured) & set(losses):
-            raise ModelError(f"{self.name}.measure: the name {name} is taken; choose another")
-        return {
-            name: tf.reduce_mean(tf.cast(value, tf.float32))
-            for name, value in {**losses, **measured}.items()
-        }
+        parts = loss if isinstance(loss, dict) else {}
+        self._refuse_taken(parts, ["loss"])
+        self._refuse_taken(measured, [*parts, "loss"])
+        numbers = {**parts, "loss": total(loss)}
+        for name, value in measured.items():
+            numbers[name] = one_for_each(value, f"{self.name}.measure: {name}")
+        return {name: tf.reduce_mean(tf.cast(value, tf.float32)) for name, value in numbers.items()}
+
+    def _refuse_taken(self, named: dict[str, tf.Tensor], taken: Sequence[str]) -> None:
+        for name in set(named) & set(taken):
+            raise ModelError(f"{self.name}: the name {name} is taken; choose another")
 
     def _is_frozen(self, variable: tf.Variable) -> bool:
-        return any(re.search(pattern, variable.op.name) for pattern in self.freeze)
+        return any(pattern.search(variable.op.name) for pattern in self.freeze)
 
 
 def total(loss: Losses) -> tf.Tensor:

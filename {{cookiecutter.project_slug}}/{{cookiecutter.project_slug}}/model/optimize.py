@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, ContextManager, NamedTuple, Sequence
@@ -10,10 +11,12 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, ModelError
 from .averages import Averages, zeros_beside
-from .clip import Gradient, Pairs, clip_gradients
 from .dropout import training_step
+from .gradients import Pairs, check_finite, clip_gradients, summed_up, values_of
+from .graph_checks import ancestors
 from .schedules import Schedule, constant
 
+HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
 KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
 # Their rate must be a number or a tensor, which would stay what it is in the loop of the graph.
 REFUSED = re.compile("(Ftrl|ProximalAdagrad|ProximalGradientDescent|AdagradDA)Optimizer")
@@ -63,19 +66,43 @@ class Optimization:
                 f"model: found accumulate={self.accumulate}, ema_decay={self.ema_decay}, "
                 f"loss_scale={self.loss_scale}; expected 1 or more, a share below 1, 0 or more"
             )
+        if not 0 <= self.learning_rate < math.inf or not callable(self.schedule):
+            raise ConfigError(
+                f"model: found learning_rate={self.learning_rate}, schedule={self.schedule}; "
+                "expected 0 or more, and a function of model.schedules"
+            )
         self.averages = Averages(self.ema_decay)
-        self.optimizer = self.optimizer(learning_rate=lambda: self.rate(training_step()))
+        try:
+            self.optimizer = self.optimizer(learning_rate=lambda: self.rate(training_step()))
+        except TypeError as error:
+            raise ConfigError(
+                f"model.optimizer: {error}; expected a class of tf.train, to which the model gives "
+                f"the learning rate (in YAML with _partial_: true): {KNOWN}Optimizer"
+            ) from None
         name = type(self.optimizer).__name__
         if not isinstance(self.optimizer, tf.train.Optimizer) or REFUSED.fullmatch(name):
             raise ConfigError(
                 f"model.optimizer: {name} is no optimiser of tf.train whose learning rate may be a "
                 f"function, so that it follows a schedule; these are {KNOWN}Optimizer"
             )
+        plain = (tf.train.GradientDescentOptimizer, tf.train.MomentumOptimizer)
+        self._squares = not isinstance(self.optimizer, plain)  # gradients, element by element
         self._sums: dict[str, tf.Variable] = {}
 
     def rate(self, global_step: tf.Tensor) -> tf.Tensor:
         """The learning rate of the update that follows `global_step` int64 [] steps: float32 []."""
         return tf.cast(self.learning_rate * self.schedule(global_step), tf.float32)
+
+    def refuse_idle(self, last_step: int) -> None:
+        """Raises ConfigError if the last steps, or all of them, would change nothing."""
+        if self.accumulate > last_step:
+            raise ConfigError(f"model.accumulate={self.accumulate}: no update in {last_step} steps")
+        cpu = tf.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default(), tf.Session(config=cpu) as session:
+            rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))
+        if self.learning_rate and not rate:
+            zero = f"model.schedule: the learning rate is 0 before the last step, {last_step}"
+            raise ConfigError(f"{zero}; set model.schedule.last_step={last_step}")
 
     def update(
         self,
@@ -116,11 +143,14 @@ class Optimization:
                 f"the loss does not depend on {', '.join(without)}; use these variables in call, "
                 "or create them with trainable=False"
             )
+        # On 1.15, that one takes no function for its rate where gradients are sparse.
+        dense = isinstance(self.optimizer, tf.train.GradientDescentOptimizer)
+        pairs = [(summed_up(gradient, dense), variable) for gradient, variable in pairs]
         if self.loss_scale:
             pairs = [(tf.math.scalar_mul(1 / self.loss_scale, g), v) for g, v in pairs]
         tf.summary.scalar("gradient_norm", tf.global_norm([gradient for gradient, _ in pairs]))
         for gradient, variable in pairs:
-            tf.summary.scalar(f"gradient_norm/{variable.op.name}", tf.norm(_values(gradient)))
+            tf.summary.scalar(f"gradient_norm/{variable.op.name}", tf.norm(values_of(gradient)))
         if self.accumulate > 1:
             pairs = [
                 (self._sum(v).read_value() + tf.convert_to_tensor(gradient) / self.accumulate, v)
@@ -128,14 +158,24 @@ class Optimization:
             ]
         # A sum costs less than a check, and clipping needs it. Only if one is not finite is each
         # checked by name; the clipped ones, too: a norm that overflows makes them NaN.
-        squares = [tf.nn.l2_loss(_values(gradient)) for gradient, _ in pairs]
+        squares = [tf.nn.l2_loss(values_of(gradient)) for gradient, _ in pairs]
         clipped = clip_gradients(pairs, self.clip or {}, squares)
-        sums = [tf.cast(each, tf.float32) for each in [loss, *squares]]
+        rate = self.rate(training_step())
+        sums = [tf.cast(each, tf.float32) for each in [loss, rate, *squares]]
         finite = tf.cond(
             tf.reduce_all(tf.is_finite(tf.stack(sums))),
             tf.no_op,
-            lambda: _check(loss, pairs + clipped),
+            lambda: tf.group(
+                tf.debugging.check_numerics(loss, "the loss is not finite"),
+                tf.debugging.check_numerics(rate, "the learning rate is not finite"),
+                *check_finite(pairs, squared=False),
+                *check_finite(clipped, self._squares),
+            ),
         )
+        with tf.control_dependencies([finite]):  # a histogram of what is not would fail first
+            for gradient, variable in pairs:
+                name, values = f"gradients/{variable.op.name}", tf.identity(values_of(gradient))
+                tf.summary.histogram(name, values, collections=[HISTOGRAMS])
         return Gradients(pairs, clipped, tf.group(finite))
 
     def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
@@ -148,7 +188,14 @@ class Optimization:
             done = tf.cond(
                 full,
                 lambda: self._apply(gradients.clipped),
-                lambda: tf.group(*[kept.assign(total) for kept, total in keep]),
+                lambda: tf.group(
+                    *[kept.assign(total) for kept, total in keep],
+                    # Before the first update, too, evaluation finds averages.
+                    self.averages.move(
+                        [variable for _, variable in gradients.pairs],
+                        tf.cast(training_step() < self.accumulate, tf.float32),
+                    ),
+                ),
             )
         if global_step is None:
             return done
@@ -176,28 +223,27 @@ def barrier(
     """What is built inside of the `with` writes nothing unless all these gradients are finite.
 
     A check for each gradient alone would let the other variables be written first, and the
-    next checkpoint would hold a half-made step. (Adam squares gradients: without clipping, those
-    beyond 1e19 still overflow in its own averages.)
+    next checkpoint would hold a half-made step.
 
     Args:
         gradients: of one loss, or of several that make one step.
         updates: what else belongs to this step, such as BatchNorm's statistics.
-        writes: the operations by which the updates write variables; they wait, too.
+        writes: the operations by which the updates write variables; they wait, too. What they
+            write is checked: statistics may overflow where no gradient does.
     """
     finite = [batch.finite for batch in gradients]
+    here = tf.get_default_graph()._get_control_flow_context()
+    written = {
+        write.name: write.inputs[-1]
+        for write in writes
+        if write._get_control_flow_context() is here and write.inputs[-1].dtype.is_floating
+    }
+    # A value that another of the writes has to come before cannot be checked before all.
+    if not ancestors(value.op for value in written.values()).intersection(writes):
+        for name, value in written.items():
+            message = f"what {name} writes is not finite"
+            finite.append(tf.debugging.check_numerics(value, message).op)
     for operation in [*updates, *writes]:
         # Layers build their updates while they are called, before the barrier can exist.
         operation._add_control_inputs(finite)
     return tf.control_dependencies([*finite, *updates])
-
-
-def _check(loss: tf.Tensor, pairs: Pairs) -> tf.Operation:
-    checks = [tf.debugging.check_numerics(loss, "the loss is not finite")]
-    for gradient, variable in pairs:
-        message = f"the gradient of {variable.op.name} is not finite"
-        checks.append(tf.debugging.check_numerics(_values(gradient), message))
-    return tf.group(*checks)
-
-
-def _values(gradient: Gradient) -> tf.Tensor:
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError
+from ..errors import ModelError, refuse_below
 from .classifier import Classifier
 from .dropout import Dropout
 from .graph_checks import image_shape
@@ -36,6 +36,8 @@ class RNN(Classifier):
         **others: Any,
     ) -> None:
         super().__init__(**others)
+        refuse_below(1, "model", units=units, embedding=embedding)
+        refuse_below(0, "model", vocabulary=vocabulary)
         self.units = units
         self.vocabulary = vocabulary
         self.embedding = embedding

@@ -1,5 +1,7 @@
 """Logarithm, division and norm that are finite, and whose gradients are, at 0 and at infinity.
 
+For float32 and float64: in float16 there is no room for it, so cast before.
+
 `tf.where(x > 0, tf.log(x), 0.0)` is not enough: its value is finite, but its gradient at 0 is
 NaN, since the branch that is not taken counts as 0 times infinity. So the argument itself is made
 harmless by a `where` of its own, before the function sees it. NaN stays NaN, so that it is found.
@@ -11,6 +13,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ..errors import ModelError
+
 # 1 / SMALL² is finite in float32, so that Adam, which squares gradients, is safe too.
 SMALL = 1e-18
 
@@ -21,9 +25,14 @@ def safe_log(x: tf.Tensor) -> tf.Tensor:
 
 
 def safe_divide(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """x / y; 0, with gradients of 0, where y is between -1e-18 and 1e-18."""
+    """x / y; 0, with gradients of 0, where y is between -1e-18 and 1e-18.
+
+    An x beyond 1e36 y² (1e36, where y is above 1) counts as that: its gradients would overflow.
+    """
     none = tf.abs(y) < SMALL
-    quotient = _between(x, x.dtype.min, x.dtype.max) / tf.where_v2(none, tf.ones_like(y), y)
+    divisor = tf.where_v2(none, tf.ones_like(y), y)
+    most = tf.stop_gradient(tf.square(_between(divisor, -1.0, 1.0))) / SMALL**2
+    quotient = _between(x, -most, most) / divisor
     return tf.where_v2(none, tf.zeros_like(quotient), quotient)
 
 
@@ -38,6 +47,8 @@ def safe_norm(x: tf.Tensor, axis: Any = None) -> tf.Tensor:
     return tf.where_v2(none, tf.zeros_like(norm), norm)
 
 
-def _between(x: tf.Tensor, least: float, most: float) -> tf.Tensor:
-    x = tf.where_v2(x < least, tf.constant(least, x.dtype), x)
-    return tf.where_v2(x > most, tf.constant(most, x.dtype), x)
+def _between(x: tf.Tensor, least: Any, most: Any) -> tf.Tensor:
+    if x.dtype not in (tf.float32, tf.float64):
+        raise ModelError(f"{x.name}: found {x.dtype.name}, expected float32 or float64; cast it")
+    x = tf.where_v2(x < least, tf.cast(least, x.dtype), x)
+    return tf.where_v2(x > most, tf.cast(most, x.dtype), x)

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Sequence
+from typing import Collection, Iterable, Pattern, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -22,7 +22,7 @@ class WarmStart:
 
     Args:
         checkpoint: the directory of a run, or one of its checkpoints (.../model.ckpt-2000); ""
-            loads nothing.
+            loads nothing. Where it has averages of weights (ema_decay), these are loaded.
         rename: regular expression -> replacement, from names there to names of this model, in
             this order.
         exclude: regular expressions; variables in whose name one is found keep their own initial
@@ -33,6 +33,10 @@ class WarmStart:
     rename: dict[str, str] = field(default_factory=dict)
     exclude: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        self._rename = compiled(self.rename, "model.warm_start.rename")
+        self._exclude = compiled(self.exclude, "model.warm_start.exclude")
+
     def load(self, variables: Sequence[tf.Variable], session: tf.Session) -> None:
         """Loads those of the variables that are not excluded; without a checkpoint none.
 
@@ -42,11 +46,11 @@ class WarmStart:
         if not self.checkpoint:
             return
         names = [variable.op.name for variable in variables]
-        excluded = matching(self.exclude, names, "model.warm_start.exclude")
+        excluded = matching(self._exclude, names, "model.warm_start.exclude")
         wanted = {v.op.name: v for v in variables if v.op.name not in excluded}
         reader = self._reader()
         shapes = reader.get_variable_to_shape_map()
-        names_there = {self._renamed(name): name for name in sorted(shapes)}
+        names_there = self._names_there(shapes)
         wrong = []
         for name, variable in wanted.items():
             found, expected = shapes.get(names_there.get(name)), variable.shape.as_list()
@@ -69,19 +73,40 @@ class WarmStart:
                 "directory of a run, or a path such as runs/x/checkpoints/model.ckpt-2000"
             ) from None
 
-    def _renamed(self, name: str) -> str:
-        for pattern, replacement in self.rename.items():
-            name = re.sub(pattern, replacement, name)
-        return name
+    def _names_there(self, shapes: Collection[str]) -> dict[str, str]:
+        """The model's names -> those in the checkpoint; where it has averages, these."""
+        renamed = {name: name for name in shapes if not name.endswith("/average")}
+        for pattern, replacement in zip(self._rename, self.rename.values()):
+            matching([pattern], sorted(renamed.values()), "model.warm_start.rename")
+            renamed = {there: pattern.sub(replacement, name) for there, name in renamed.items()}
+        names: dict[str, str] = {}
+        for there, name in sorted(renamed.items()):
+            if name in names:
+                raise ConfigError(
+                    f"model.warm_start.rename: both {names[name]} and {there} become {name}"
+                )
+            names[name] = there
+        averages = {name: f"{there}/average" for name, there in names.items()}
+        return {name: averages[name] if averages[name] in shapes else names[name] for name in names}
 
 
-def matching(patterns: Sequence[str], names: Sequence[str], setting: str) -> set[str]:
+def compiled(patterns: Iterable[str], setting: str) -> list[Pattern[str]]:
+    """Regular expressions; raises ConfigError for what is none."""
+    try:
+        return [re.compile(pattern) for pattern in patterns]
+    except (re.error, TypeError) as error:
+        raise ConfigError(
+            f"{setting}: found {list(patterns)}, expected regular expressions: {error}"
+        ) from None
+
+
+def matching(patterns: Sequence[Pattern[str]], names: Sequence[str], setting: str) -> set[str]:
     """The names in which one of the regular expressions is found.
 
     Raises:
         ConfigError: a pattern is found in none; the message lists them.
     """
     for pattern in patterns:
-        if not any(re.search(pattern, name) for name in names):
-            raise ConfigError(f'{setting}: "{pattern}" is in none of {", ".join(names)}')
-    return {name for name in names if any(re.search(pattern, name) for pattern in patterns)}
+        if not any(map(pattern.search, names)):
+            raise ConfigError(f'{setting}: "{pattern.pattern}" is in none of {", ".join(names)}')
+    return {name for name in names if any(pattern.search(name) for pattern in patterns)}

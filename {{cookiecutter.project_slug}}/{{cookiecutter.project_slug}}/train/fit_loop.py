@@ -7,8 +7,7 @@ from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from .hooks import EvaluateHook
-from .hooks.events import EventsHook
+from .hooks import EvaluateHook, SummaryHook
 
 
 @dataclasses.dataclass(eq=False)
@@ -21,7 +20,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     compiled: tf.keras.Model  # its training step is that of the trainer
     hooks: Sequence[tf.train.SessionRunHook]  # they see Keras' numbers and can fetch none
     evaluate: EvaluateHook  # one of them; callbacks find its numbers
-    save: Callable[[], None]  # writes the model when `fit` ends
+    save: Callable[[], None]  # writes the model at the end
     callbacks: Sequence[tf.keras.callbacks.Callback]
     steps_per_epoch: int
     last_step: int
@@ -71,14 +70,14 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         if self.evaluate.acted == self._step:
             logs.update({f"val_{name}": value for name, value in self.evaluate.results.items()})
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.save()
+    def end(self, session: tf.Session) -> None:
+        with session.as_default():
+            self.save()
 
 
-class ScalarsHook(EventsHook):
-    """Writes the numbers it is given, for TensorBoard; see `EventsHook`."""
+class ScalarsHook(SummaryHook):
+    """Writes Keras' numbers, too; see `SummaryHook`, whose summary must need no batch here."""
 
     def act(self, session: tf.Session, step: int, values: dict[str, float]) -> None:
-        points = [tf.Summary.Value(tag=name, simple_value=values[name]) for name in values]
-        self.writer.add_summary(tf.Summary(value=points), step)
-        self.writer.flush()
+        self.write_scalars(values, step)
+        super().act(session, step, [session.run(self.summary_op)])

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from omegaconf import OmegaConf
 
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, ModelError, RunError
 from ..model.model import Model, Nest
 from .config import instantiate
 
@@ -38,15 +38,38 @@ def save_model(keras_model: tf.keras.Model, model: Model, labels: Nest, path: st
         labels: a batch, for its shapes.
         path: an HDF5 file, also fit for `keras_model.load_weights`.
     """
-    trained_with = {
+    text = json.dumps(trained_with(model, labels))
+    freeze, model.freeze = model.freeze, []  # frozen weights would be the last, and read as others
+    try:
+        with model.optimization.averages.in_place(tf.get_default_session()):
+            keras_model.save(path + ".new", include_optimizer=False, save_format="h5")
+    finally:
+        model.freeze = freeze
+    with h5py.File(path + ".new", "a") as file:
+        file.attrs[TRAINED_WITH] = text
+    os.replace(path + ".new", path)
+
+
+def trained_with(model: Model, labels: Nest) -> dict[str, Any]:
+    """What `load_model` compares: plain values for JSON.
+
+    Raises:
+        ConfigError: the loss was made from something that is none.
+    """
+    found = {
+        "model": type(model).__name__,
+        "weights": [weight.shape.as_list() for weight in model.weights],
         "loss": _loss_of(model),
         "labels": [(t.dtype.name, t.shape.as_list()[1:]) for t in tf.nest.flatten(labels)],
     }
-    with model.optimization.averages.in_place(tf.get_default_session()):
-        keras_model.save(path + ".new", include_optimizer=False, save_format="h5")
-    with h5py.File(path + ".new", "a") as file:
-        file.attrs[TRAINED_WITH] = json.dumps(trained_with)
-    os.replace(path + ".new", path)
+    try:
+        json.dumps(found)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.loss: model.h5 cannot say what {found['loss']} was made from ({error}); make "
+            "it from numbers, texts, lists and other losses"
+        ) from None
+    return found
 
 
 def load_model(path: str, model: Model | None = None) -> tf.keras.Model:
@@ -60,11 +83,12 @@ def load_model(path: str, model: Model | None = None) -> tf.keras.Model:
 
     Raises:
         RunError: there is no such file, or no config.yaml beside it and no model.
-        ConfigError: the model's loss, or an argument of it, is another than that of the file.
+        ConfigError: the model, its weights' shapes, its loss or an argument of that is another than
+            that of the file.
     """
     try:
         with h5py.File(path, "r") as file:
-            trained_with = json.loads(file.attrs[TRAINED_WITH])
+            written = json.loads(file.attrs[TRAINED_WITH])
     except (OSError, KeyError):
         raise RunError(
             f"{path}: cannot be read; expected a file that trainer=keras wrote"
@@ -74,16 +98,31 @@ def load_model(path: str, model: Model | None = None) -> tf.keras.Model:
         if not os.path.exists(config):
             raise RunError(f"{config}: not there; hand load_model the model, as fit was given it")
         model = instantiate(OmegaConf.load(config).model)
-    found, expected = _loss_of(model), trained_with["loss"]
+    if model.built:
+        raise ModelError(f"{model.name}: is in another graph already; make a new one to load")
+    _refuse_other(path, "model", type(model).__name__, written["model"])
+    _refuse_other(path, "loss", _loss_of(model), written["loss"])
+    model.freeze = []  # see save_model; what is loaded is not trained
+    made = type("Made", (), {"from_config": staticmethod(lambda config: model)})
+    try:
+        loaded = tf.keras.models.load_model(path, {type(model).__name__: made}, compile=False)
+    except (ValueError, tf.errors.InvalidArgumentError):
+        raise ConfigError(
+            f"{path}: has weights {written['weights']}, which {model.name} does not take; make the "
+            "model with the arguments it was trained with"
+        ) from None
+    shapes = [weight.shape.as_list() for weight in model.weights]
+    _refuse_other(path, "weights", shapes, written["weights"])  # which 1.15 would load all the same
+    if len(loaded.outputs) == len(written["labels"]) == 1:
+        _compile(loaded, model, *written["labels"][0])
+    return loaded
+
+
+def _refuse_other(path: str, what: str, found: Any, expected: Any) -> None:
     if found != expected:
         raise ConfigError(
-            f"{path}: was trained with the loss {expected}, found {found}; load it with the former"
+            f"{path}: was trained with the {what} {expected}, found {found}; take the former"
         )
-    made = type("Made", (), {"from_config": staticmethod(lambda config: model)})
-    loaded = tf.keras.models.load_model(path, {type(model).__name__: made}, compile=False)
-    if len(loaded.outputs) == len(trained_with["labels"]) == 1:
-        _compile(loaded, model, *trained_with["labels"][0])
-    return loaded
 
 
 def _compile(loaded: tf.keras.Model, model: Model, dtype: str, shape: list[int]) -> None:
@@ -123,8 +162,11 @@ def made_from(loss: Any) -> Any:
     if not callable(loss):
         return np.asarray(loss).tolist()
     if not inspect.isroutine(loss):  # an object, such as those of tf.keras.losses
-        return {"_target_": f"{type(loss).__module__}.{type(loss).__qualname__}"}
+        arguments = loss.get_config() if hasattr(loss, "get_config") else vars(loss)
+        return {"_target_": f"{type(loss).__module__}.{type(loss).__qualname__}", **arguments}
     outer = loss.__qualname__.split(".<locals>")[0]
     kept = inspect.getclosurevars(loss).nonlocals
     arguments = {name: made_from(value) for name, value in kept.items() if name != "__class__"}
+    if "<lambda>" in outer:  # a name that tells it from no other
+        arguments["source"] = inspect.getsource(loss).strip()
     return {"_target_": f"{loss.__module__}.{outer}", **arguments}

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..model.model import Model, total
 from .evaluation import Evaluation
 from .fit_loop import FitLoop, ScalarsHook
-from .hdf5 import inference_model, save_model
+from .hdf5 import inference_model, save_model, trained_with
 from .hooks import (
     BestHook,
     CheckpointHook,
@@ -36,7 +36,7 @@ class KerasTrainer(SessionTrainer):
 
     Args:
         callbacks: your own tf.keras.callbacks.Callback objects.
-        others: see `SessionTrainer`; evaluate_... and max_inner_steps change nothing here.
+        others: see `SessionTrainer`; evaluate_..., histograms and max_inner_steps change nothing.
     """
 
     def __init__(
@@ -51,9 +51,17 @@ class KerasTrainer(SessionTrainer):
                 "expected callbacks instead, such as tf.keras.callbacks.TensorBoard for a profile"
             )
         self.callbacks = list(callbacks)
+        refused = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
+        for callback in self.callbacks:
+            if isinstance(callback, refused):
+                raise ConfigError(
+                    f"trainer.callbacks: {type(callback).__name__} cannot set the rate of the "
+                    "model's own optimiser; set schedule, which also holds after a restart"
+                )
 
     def _build(self, model: Model, dataset: Dataset, run: Run, last_step: int) -> tuple:
         """One graph, as the session trainer's, but for the loop."""
+        trained_with(model, {})  # what a file cannot hold is said now, not after training
         iterator, inputs = training_input(dataset, run, self.only_batches)
         features, labels = iterator.get_next()
         # The tensors themselves, which Keras now knows as inputs: nothing has to be fed.
@@ -61,11 +69,16 @@ class KerasTrainer(SessionTrainer):
         train_op, loss, outputs = model.training_step(features, labels)
         self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
         means = model.means(loss, outputs, labels)
-        given = type(model).loss is Model.loss  # and not written by the model
+        # Not what the model has written itself, nor what looks at several outputs.
+        single = not any(map(tf.nest.is_nested, (outputs, labels)))
+        given = model.loss_function if single and type(model).loss is Model.loss else None
         compiled = tf.keras.Model(tf.nest.flatten(features), tf.nest.flatten(outputs)[0])
         compiled.compile(
             optimizer=_Step(train_op),
-            loss=model.loss_function if given else lambda *_: total(model.loss(outputs, labels)),
+            # In a function: of an object, which it may be, Keras asks more than to be called.
+            loss=lambda y_true, y_pred: (
+                given(y_true, y_pred) if given else total(model.loss(outputs, labels))
+            ),
             # Functions: with a loss of ours, Keras takes the name "accuracy" for another measure.
             metrics=[_metric(name, mean) for name, mean in means.items() if name != "loss"],
             target_tensors=tf.nest.flatten(labels)[:1],
@@ -77,17 +90,27 @@ class KerasTrainer(SessionTrainer):
         inference = inference_model(model, features)
         epoch, ends = dataset.steps_per_epoch(dataset.training_split), (1, last_step)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
-        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, epoch, 0, ends[1:])
         scaffold = self._scaffold(model)
+        checkpoint = CheckpointHook(
+            run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs
+        )
+        evaluate = EvaluateHook(
+            evaluation, run.evaluations, run.metrics, epoch, 0, ends[1:], checkpoint.save
+        )
         self._signals = SignalHook()
+        step = tf.train.get_global_step().read_value()
+        rate = tf.summary.scalar("learning_rate", model.optimization.rate(step - 1))
         hooks = [
             LogHook({}, dataset.batch_size, run.metrics, *self.log_every, ends),
             self._nan,
-            ScalarsHook(run.directory, *self.summary_every, ends),
+            ScalarsHook(
+                *(run.directory, rate, *self.summary_every, ends),
+                *(dataset.batch_size, (), run.config),
+            ),
             evaluate,
             BestHook(evaluate, run.best, scaffold.saver, **self.best),
             EarlyStopHook(evaluate, **self.early_stop),
-            CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs),
+            checkpoint,
             self._signals,
         ]
 
@@ -97,7 +120,8 @@ class KerasTrainer(SessionTrainer):
         csv = tf.keras.callbacks.CSVLogger(f"{run.directory}/epochs.csv", append=True)
         callbacks = [csv, *self.callbacks]
         loop = FitLoop(compiled, hooks, evaluate, save, callbacks, epoch, last_step)
-        return tf.no_op(), loop, [loop, *inputs, *hooks], scaffold
+        # After the last checkpoint: a file that cannot be written must not cost that.
+        return tf.no_op(), loop, [*inputs, *hooks[:-1], loop, self._signals], scaffold
 
 
 class _Step(tf.keras.optimizers.Optimizer):

@@ -88,8 +88,11 @@ class NanHook(EveryHook):
         np.savez(path, *batch)
         tensors = self._checked()
         values = session.run(tensors, dict(zip(self._batch, batch)))
-        bad = [t.op for t, value in zip(tensors, values) if not np.isfinite(value).all()]
-        first = f"{bad[0].name} ({bad[0].type})" if bad else "none, when it is computed again"
+        bad = [t for t, value in zip(tensors, values) if not np.isfinite(value).all()]
+        # A constant may well be: -inf masks. What made it of finite numbers comes before others.
+        made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & set(bad)]
+        first = (made or [t.op for t in bad] or [None])[0]
+        first = f"{first.name} ({first.type})" if first else "none, when it is computed again"
         return f"its batch is {path}; the first result that is not finite: {first}"
 
     def _checked(self) -> list[tf.Tensor]:
