@@ -8,6 +8,7 @@ import pytest
 @pytest.mark.tensorflow
 def test_the_emitted_tests_pass(bake, runtime_python):
     shown = bake().run("make", "test", f"PYTHON={runtime_python}", "ARGS=-q")
+    assert "could not import 'hydra_plugins" not in shown  # the launchers are tested, too
     assert re.match(r"\d+ passed", shown.splitlines()[-1]), shown
 
 

@@ -51,11 +51,12 @@ def test_no_environment_is_made_when_no_test_needs_one(arguments):
 
 
 def test_an_environment_that_no_test_used_for_an_hour_is_removed(tmp_path, monkeypatch):
-    ready = "import os, sys; os.makedirs(sys.argv[-1], exist_ok=True)"
+    ready = "import os, sys; os.makedirs(sys.argv[4], exist_ok=True)"
     (tmp_path / "source" / "scripts").mkdir(parents=True)
     (tmp_path / "source" / "scripts" / "install.py").write_text(ready)
     (tmp_path / "source" / "requirements").mkdir()
-    (tmp_path / "source" / "requirements" / "tf1.txt").touch()
+    for name in ("tf1", "launchers"):
+        (tmp_path / "source" / "requirements" / f"{name}.txt").touch()
     monkeypatch.setattr(environments, "SOURCE", tmp_path / "source")
     monkeypatch.setattr(environments, "CACHE", tmp_path / "envs")
     for name, minutes in {"tf1-unused": 61, "tf1-in-use": 59, "tf2-other": 61}.items():

@@ -78,6 +78,22 @@ def test_changed_requirements_make_the_environment_anew(project: BareProject) ->
     assert not (project.venv / "extra").exists()
 
 
+def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> None:
+    project.require("launchers", "joblib==1.3.2")
+    for first, name in (({"EXTRAS": "launchers"}, " with launchers"), ({"EXTRAS": ""}, "")):
+        for environment in (first, {}):
+            code, output = project.install(**environment)
+            ready = f"Ready: TensorFlow 1.15.5 on Python 3.7.17{name} in {project.venv}"
+            assert (code, output.splitlines()[-1]) == (0, ready)
+        assert output.count("\n") == 1  # nothing was installed
+    code, output = project.install("--extras", "launcher")
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert "EXTRAS=launcher is unknown: there is no " in output
+    project.require("launchers", "joblib==1.3.3")
+    code, output = project.install("--extras", "launchers", PIP_PRINTS="ERROR: pip ran")
+    assert (code, "pip ran" in output) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("printed", "said"),
     [

@@ -1,6 +1,6 @@
 """Make the project's environment: find a fitting Python, install the frozen requirements.
 
-    python scripts/install.py [--runtime tf1|tf2] [--venv PATH]
+    python scripts/install.py [--runtime tf1|tf2] [--extras launchers] [--venv PATH]
 
 Any Python >= 3.6 runs this file, without further packages. When nothing changed it returns at
 once; what an interrupted run left behind, the next run makes anew.
@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import tempfile
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 # The two modules beside this one: without litter, and also under PYTHONSAFEPATH.
 sys.dont_write_bytecode = True
@@ -64,7 +64,7 @@ def read_mark(venv: str) -> Dict[str, Any]:
         return {}
 
 
-def build(python: Python, venv: str, requirements: str) -> str:
+def build(python: Python, venv: str, requirements: List[str]) -> str:
     """Make the environment anew; return what it holds, in words. A failure leaves nothing."""
     os.makedirs(venv, exist_ok=True)
     clear(venv)
@@ -72,7 +72,8 @@ def build(python: Python, venv: str, requirements: str) -> str:
     try:
         make_venv(python.command, venv)
         # Modules are compiled on first use, which saves five to ten seconds here.
-        pip_install(venv, ["--retries", "2", "--no-compile", "--requirement", requirements])
+        lists = [word for path in requirements for word in ("--requirement", path)]
+        pip_install(venv, ["--retries", "2", "--no-compile", *lists])
         test = "import tensorflow.compat.v1 as tf; print(tf.__version__)"
         printed = must([interpreter(venv), "-I", "-c", test], "TensorFlow's import")
     except BaseException:
@@ -83,13 +84,19 @@ def build(python: Python, venv: str, requirements: str) -> str:
     return f"TensorFlow {printed.split()[-1]} on Python {python.version}"
 
 
-def install(runtime: str, venv: str) -> str:
+def install(runtime: str, extras: str, venv: str) -> str:
     """Make the environment, unless it is there already; return what it holds, in words."""
     if runtime not in PYTHONS:
         raise Stop(2, f"RUNTIME={runtime} is unknown: use tf1 (TensorFlow 1.15) or tf2 (2.x).")
-    requirements = os.path.join(ROOT, "requirements", f"{runtime}.txt")
-    with open(requirements, "rb") as file:
-        digest = hashlib.sha256(runtime.encode() + file.read()).hexdigest()
+    requirements = [os.path.join(ROOT, "requirements", f"{runtime}.txt")]
+    requirements += [os.path.join(ROOT, "requirements", f"{x}.txt") for x in extras.split(",") if x]
+    content = runtime.encode()
+    for path in requirements:
+        if not os.path.exists(path):
+            raise Stop(2, f"EXTRAS={extras} is unknown: there is no {path}.")
+        with open(path, "rb") as file:
+            content += file.read()
+    digest = hashlib.sha256(content).hexdigest()
     named = os.environ.get("PYTHON37") if runtime == "tf1" else None
     lock()
     mark = read_mark(venv)
@@ -103,9 +110,9 @@ def install(runtime: str, venv: str) -> str:
         old = f", in place of {mark['holds']}" if mark else ""
         size = f"about {DOWNLOAD_MB[runtime]} MB to download"
         say(f"Installing {what}{old}: {size}, a minute or so.")
-        holds = build(python, venv, requirements)
+        holds = build(python, venv, requirements) + (f" with {extras}" if extras else "")
     mark = {"digest": digest, "holds": holds, "named": named, "python": python.command[0]}
-    mark["runtime"] = runtime
+    mark.update(runtime=runtime, extras=extras)
     with open(os.path.join(venv, MARK), "w", encoding="ascii") as file:
         json.dump(mark, file)
     return holds
@@ -114,18 +121,22 @@ def install(runtime: str, venv: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's environment.")
     parser.add_argument("--runtime", help="tf1 or tf2 (default: $RUNTIME, what is there, or tf1)")
+    parser.add_argument("--extras", help="launchers (default: $EXTRAS, what is there, or none)")
     parser.add_argument("--venv", help="the environment's folder (default: .venv in the project)")
     arguments = parser.parse_args()
     venv = os.path.abspath(os.path.expanduser(arguments.venv or os.path.join(ROOT, ".venv")))
     # Who has chosen once is not asked to repeat it with every command.
-    chosen = arguments.runtime or os.environ.get("RUNTIME") or read_mark(venv).get("runtime")
-    runtime = chosen or "tf1"
+    before = read_mark(venv)
+    runtime = arguments.runtime or os.environ.get("RUNTIME") or before.get("runtime", "tf1")
+    extras = arguments.extras
+    if extras is None:
+        extras = os.environ.get("EXTRAS", before.get("extras", ""))
     for name in ("PIP_PREFIX", "PIP_TARGET"):  # pip would install elsewhere
         os.environ.pop(name, None)
     os.environ["PIP_USER"] = "0"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up first, as after Ctrl-C
     try:
-        say(f"Ready: {install(runtime, venv)} in {venv}")
+        say(f"Ready: {install(runtime, extras, venv)} in {venv}")
         return 0
     except Stop as stop:
         code, message = stop.args

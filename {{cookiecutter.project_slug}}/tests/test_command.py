@@ -44,7 +44,9 @@ def wait_for(path, text):
 def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(start, tmp_path):
     assert start("trainer.last_step=5").wait() == 0
     output = (tmp_path / "output").read_text()
-    assert f"run directory: {tmp_path}/run" in output
+    first = re.search(r"^\d\d:\d\d:\d\d (.*)$", output, re.MULTILINE)
+    assert first.group(1) == f"run directory: {tmp_path}/run"
+    assert output.endswith(f"\nrun directory: {tmp_path}/run\n")
     assert re.search(r"^test accuracy: 0\.\d{4}$", output, re.MULTILINE)
 
 
@@ -55,8 +57,19 @@ def test_a_signal_saves_and_exits_with_its_code(start, tmp_path, number, code):
     process.send_signal(number)
     assert process.wait() == code
     assert list((tmp_path / "run" / "checkpoints").glob("model.ckpt-*.index"))
-    assert "Traceback" not in (tmp_path / "output").read_text()
+    output = (tmp_path / "output").read_text()
+    assert "Traceback" not in output
+    assert output.endswith(f"\nrun directory: {tmp_path}/run\n")
     assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_a_failed_run_says_where_it_is_before_the_error(start, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "lock").write_text("{}")
+    assert start().wait() == 1
+    *_, where, error = (tmp_path / "output").read_text().splitlines()
+    assert where == f"run directory: {tmp_path}/run"
+    assert error.startswith(f"error: {tmp_path}/run: in use by process ?")
 
 
 def test_a_second_signal_ends_the_process_in_the_middle_of_a_step(start, tmp_path):

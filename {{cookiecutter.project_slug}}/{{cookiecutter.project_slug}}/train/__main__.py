@@ -3,6 +3,9 @@
     python -m <package>.train                                    MNIST, the MLP, 2,000 steps
     python -m <package>.train data=digits model.hidden=64        other choices and values
     python -m <package>.train run_dir=runs/x trainer.last_step=5000    continue a run
+    python -m <package>.train -m model=mlp,cnn seed=1,2,3              each combination, and a table
+    python -m <package>.train -m seed=range(1,9) launcher=joblib       several at a time
+    python -m <package>.train -m run_dir=runs/y seed=1,2,3             continue a sweep
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,
 143 stopped by SIGTERM and 130 by Ctrl-C, both after saving.
@@ -10,6 +13,7 @@ The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 ba
 
 from __future__ import annotations
 
+import os
 import sys
 
 from omegaconf import OmegaConf
@@ -20,19 +24,26 @@ from .config import instantiate, load_config
 
 def train(arguments: list[str]) -> int:
     """Builds the dataset, the model and the trainer, and trains; returns the exit code."""
+    if {"-m", "--multirun"} & set(arguments):
+        from .sweep import sweep
+
+        return sweep([text for text in arguments if text not in ("-m", "--multirun")])
     config = load_config(arguments)
     dataset = instantiate(config.data)
     model = instantiate(config.model)
     trainer = instantiate(config.trainer)
     settings = OmegaConf.to_yaml(config, resolve=True)
 
-    results = trainer.fit(model, dataset, config=settings)
-
-    if trainer.stopped_by:
-        return 128 + trainer.stopped_by
-    for name, value in results.items():
-        print(f"{dataset.evaluation_split} {name}: {value:.4f}")
-    return 0
+    try:
+        results = trainer.fit(model, dataset, config=settings)
+        if trainer.stopped_by:
+            return 128 + trainer.stopped_by
+        for name, value in results.items():
+            print(f"{dataset.evaluation_split} {name}: {value:.4f}")
+        return 0
+    finally:
+        if os.path.isdir(trainer.directory):
+            print(f"run directory: {trainer.directory}", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,11 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         typed = changes.get("run_dir") or changes.get("trainer.run_dir")
         run_dir = str(OmegaConf.create({"run_dir": typed or config.run_dir}).run_dir)
         # A run without a checkpoint has no weights yet that belong to its settings.
-        if not run_dir or not glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index"):
+        if (
+            name == "sweep"
+            or not run_dir
+            or not glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index")
+        ):
             _change(config, changes)
             return config
         before = _load(run_dir)
@@ -71,6 +75,8 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
     except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if PLACES["loss"] in str(error):
             raise ConfigError("loss: this model has one of its own; leave it out") from None
+        if "launcher" in choices:
+            raise ConfigError("launcher: is for sweeps; with -m, each run is a job of it") from None
         raise ConfigError(f"the settings cannot be read: {_first_line(error)}") from None
 
 

@@ -1,12 +1,25 @@
-"""The devices and threads of a session."""
+"""The devices and threads of a session, and why a GPU is not among them."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import logging
+import os
 import re
+import subprocess
 
 import tensorflow.compat.v1 as tf
 
+from ..compat import RUNTIME
 from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+LIBRARIES = ["libcuda.so.1"]
+if RUNTIME == "tf1":  # built for CUDA 10.0, which ends below compute capability 8.0, and cuDNN 7
+    names = ("cudart", "cublas", "cufft", "curand", "cusolver", "cusparse")
+    LIBRARIES += [*(f"lib{name}.so.10.0" for name in names), "libcudnn.so.7"]
 
 
 def session_config(
@@ -46,3 +59,39 @@ def session_config(
     elif gpus != "all":
         raise ConfigError(f'trainer.gpus: found "{gpus}"; expected all, none or numbers as 0,2')
     return config
+
+
+def warn_of_unused_gpu(gpus: str | int = "all") -> None:
+    """Logs which GPU of this machine TensorFlow cannot use, and why, unless `gpus` is "none"."""
+    name, capability = _first_gpu() if str(gpus) != "none" else ("", "0")
+    reason = "TensorFlow does not list it"
+    if RUNTIME == "tf1" and float(capability) >= 8:
+        reason = f"its compute capability is {capability}, TensorFlow 1.15 knows those below 8.0"
+    elif not name or tf.config.experimental.list_physical_devices("GPU"):
+        return
+    elif not tf.test.is_built_with_cuda():
+        package = "tensorflow-gpu" if RUNTIME == "tf1" else "tensorflow[and-cuda]"
+        reason = f"this TensorFlow is built without CUDA, {package} in requirements/ with it"
+    elif os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        reason = "CUDA_VISIBLE_DEVICES hides it"
+    else:
+        for library in LIBRARIES:
+            try:
+                ctypes.CDLL(library)
+            except OSError:
+                reason = f"{library} cannot be loaded"
+                break
+    logger.warning("%s is not used: %s; mend that, or set trainer.gpus=none", name, reason)
+
+
+def _first_gpu() -> tuple[str, str]:
+    """Its name, empty if there is no GPU, and its compute capability, 0 if it cannot be told."""
+    for fields in ("name,compute_cap", "name"):  # old drivers do not know the second
+        command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            printed = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=30)
+            found = re.match(r"(.+?)(?:, ([\d.]+))?$", printed.decode().strip(), re.MULTILINE)
+            if found:
+                return found.group(1), found.group(2) or "0"
+    there = any(map(os.path.exists, ("/proc/driver/nvidia/gpus", "/dev/nvidia0")))
+    return ("a GPU by NVIDIA" if there else ""), "0"

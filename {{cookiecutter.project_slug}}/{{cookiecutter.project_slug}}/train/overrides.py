@@ -8,6 +8,7 @@ import re
 from typing import Any, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -34,6 +35,21 @@ def value_of(key: str, text: str) -> Any:
     except HydraException:
         pass
     return text
+
+
+def values_of(key: str, text: str) -> list[str]:
+    """What a sweep takes one after another: `1,2` or `range(1,3)` -> ["1", "2"]."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
+        if override.is_discrete_sweep():
+            values = override.sweep_iterator()
+            values = [x.text if isinstance(x, QuotedString) else x for x in values]
+            return [x if isinstance(x, str) else Transformer.str(x) for x in values]
+        if isinstance(override.value(), str):
+            return [override.value()]
+    except HydraException:
+        pass
+    return [text]
 
 
 def check_type(key: str, default: Any, value: Any) -> None:

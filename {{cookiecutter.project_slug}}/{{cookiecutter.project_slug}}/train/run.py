@@ -120,22 +120,6 @@ def disk_errors(directory: str) -> Iterator[None]:
         ) from None
 
 
-def new_directory(name: str) -> str:
-    """Makes `runs/<time>_<name>`, with a number behind it if that is taken."""
-    stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
-    path, number = stem, 1
-    while True:
-        try:
-            os.makedirs("runs", exist_ok=True)
-            os.mkdir(path)  # fails if another run has just made it
-            return path
-        except FileExistsError:
-            number += 1
-            path = f"{stem}_{number}"
-        except OSError as error:
-            raise RunError(f"{path}: cannot be made ({error.strerror}); set run_dir") from None
-
-
 def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
     """What must be known to repeat a run: command, code, versions, host, seed, data."""
     return {

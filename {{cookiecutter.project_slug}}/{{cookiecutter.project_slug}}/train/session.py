@@ -13,7 +13,7 @@ from ..data.dataset import Dataset
 from ..errors import ConfigError, ModelError, RunError
 from ..model.model import Model
 from .checkpoints import continue_from, newest_checkpoint, run_saver
-from .devices import session_config
+from .devices import session_config, warn_of_unused_gpu
 from .evaluation import Evaluation
 from .hooks import (
     BestHook,
@@ -28,12 +28,14 @@ from .hooks import (
     SummaryHook,
 )
 from .hooks.early_stop import stopped_early
+from .hooks.events import drop_events_after
 from .hooks.every import STEP_AFTER_UPDATE, EveryHook
 from .hooks.input import training_input
 from .loop import LeanLoop
 from .metrics import drop_metrics_after, last_metrics
-from .run import Run, describe_start, new_directory
-from .summaries import step_summaries
+from .new_directory import new_directory
+from .run import Run, describe_start
+from .summaries import image_summaries, step_summaries
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class SessionTrainer:
     log_every_n_secs: float = 0.0
     summary_every_n_steps: int = 100  # TensorBoard's curves
     summary_every_n_secs: float = 0.0
+    histograms: bool = False  # there, of weights and gradients; 0.1 s for a million weights
     checkpoint_every_n_steps: int = 1000  # the last step has one, too
     checkpoint_every_n_secs: float = 0.0
     evaluate_every_n_steps: int = 0  # the last step has one, too
@@ -87,6 +90,7 @@ class SessionTrainer:
                 )
         if not all(isinstance(hook, tf.train.SessionRunHook) for hook in self.hooks):
             raise ConfigError("trainer.hooks: found no hook; expected [{_target_: module.Class}]")
+        self.directory = self.run_dir  # that of the last fit
         self.log_every = (self.log_every_n_steps, self.log_every_n_secs)
         self.summary_every = (self.summary_every_n_steps, self.summary_every_n_secs)
         self.checkpoint_every = (self.checkpoint_every_n_steps, self.checkpoint_every_n_secs)
@@ -129,7 +133,9 @@ class SessionTrainer:
         if self.last_epoch:
             with damage_named(dataset):
                 last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
-        run = Run(self.run_dir or new_directory(model.name))
+        model.optimization.refuse_idle(last_step)
+        self.directory = self.run_dir or new_directory(model.name)
+        run = Run(self.directory)
         _, step = newest_checkpoint(run.checkpoints)
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
         if step >= last_step:
@@ -143,6 +149,7 @@ class SessionTrainer:
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
         logger.info("run directory: %s", run.directory)
+        warn_of_unused_gpu(self.gpus)
         tf.set_random_seed(self.seed)
         train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
@@ -153,6 +160,7 @@ class SessionTrainer:
         files = [path for split in dataset.splits for path in dataset.files(split)]
         run.write_start(describe_start(self.seed, files), config)
         drop_metrics_after(run.metrics, step)
+        drop_events_after(step, run.directory, run.evaluations)
         # 1 is "on", 0 the default, which is off: float16 needs the loss to be scaled.
         rewriter = self.session_config.graph_options.rewrite_options
         rewriter.auto_mixed_precision = int(model.optimization.loss_scale > 0)
@@ -196,24 +204,30 @@ class SessionTrainer:
         tf.add_to_collection(STEP_AFTER_UPDATE, step_after)
         shown = model.means(loss, outputs, labels)
         shown["learning_rate"] = model.optimization.rate(step_after - 1)
-        summaries = step_summaries(model, train_op, shown)  # before the loop is built
+        summaries = step_summaries(model, train_op, shown, self.histograms)  # before the loop
 
         scaffold = self._scaffold(model, summaries)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
         every, ends = self.evaluate_every, (1, last_step)
-        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *every, ends[1:])
+        save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs)
+        evaluate = EvaluateHook(
+            evaluation, run.evaluations, run.metrics, *every, ends[1:], save.save
+        )
         self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
         hooks = [
             *self.hooks,
             self._nan,
             LogHook(shown, dataset.batch_size, run.metrics, *self.log_every, ends),
-            SummaryHook(run.directory, summaries, *self.summary_every, ends),
+            SummaryHook(
+                *(run.directory, summaries, *self.summary_every, ends),
+                *(dataset.batch_size, image_summaries(features), run.config),
+            ),
             evaluate,
             BestHook(evaluate, run.best, scaffold.saver, **self.best),
             EarlyStopHook(evaluate, **self.early_stop),
             ProfileHook(run.profile, self.profile_steps),
             ProgressHook(shown["loss"], dataset.batch_size, last_step),
-            CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs),
+            save,  # after the evaluation, which a restart from before both makes again
         ]
         loop = LeanLoop(
             lambda: model.training_step(*iterator.get_next())[0], hooks, self.max_inner_steps
