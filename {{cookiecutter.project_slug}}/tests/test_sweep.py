@@ -12,7 +12,7 @@ import pytest
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError
 from {{ cookiecutter.project_slug }}.train.config import load_config
-from {{ cookiecutter.project_slug }}.train.launch import Job, launch
+from {{ cookiecutter.project_slug }}.train.jobs import Job, launch
 from {{ cookiecutter.project_slug }}.train.sweep import combinations, sweep
 
 PACKAGE = "{{ cookiecutter.project_slug }}"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from ..errors import ConfigError
 from ..evaluate import table
 from .config import load_config
-from .launch import Job, launch
+from .jobs import Job, launch
 from .metrics import read_metrics
 from .new_directory import new_directory
 from .overrides import split_setting, values_of
