@@ -23,6 +23,7 @@ from {{ cookiecutter.project_slug }}.train.hooks import (
     NanHook,
     ProfileHook,
     ProgressHook,
+    SummaryHook,
 )
 from {{ cookiecutter.project_slug }}.train.hooks.best import read_best
 from {{ cookiecutter.project_slug }}.train.hooks.input import training_input
@@ -259,6 +260,25 @@ def test_other_errors_stay_what_they_are(tmp_path):
 def test_what_is_no_range_of_steps_is_refused(steps):
     with pytest.raises(ConfigError, match=r"ProfileHook: found steps=.*\[first, last\]"):
         ProfileHook("profile", steps)
+
+
+def test_summaries_are_written_on_multiples_with_the_settings_and_the_graph(tmp_path):
+    (tmp_path / "settings.yaml").write_text("rate: 1\nlist:\n- 2\n")
+
+    def hooks(plain):
+        curve = tf.summary.scalar("curve", plain.loss)
+        settings = str(tmp_path / "settings.yaml")
+        return [SummaryHook(str(tmp_path / "events"), curve, 10, batch_size=64, settings=settings)]
+
+    Plain(tmp_path / "run").train(hooks, last_step=25)
+    (path,) = glob.glob(f"{tmp_path}/events/*")
+    events = list(tf.train.summary_iterator(path))
+    values = [(value.tag, event.step, value) for event in events for value in event.summary.value]
+    for tag in ("curve", "examples_per_sec"):
+        assert [step for name, step, _ in values if name == tag] == [1, 10, 20]
+    (text,) = [value.tensor for name, step, value in values if (name, step) == ("settings", 1)]
+    assert tf.make_ndarray(text).item() == b"    rate: 1\n    list:\n    - 2\n"
+    assert any(event.graph_def for event in events)
 
 
 INTERVALS = {"evaluate_every_n_steps": 10, "checkpoint_every_n_steps": 20}

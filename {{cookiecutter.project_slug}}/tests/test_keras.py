@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.errors import ConfigError, DataError, ModelError, RunError
+from {{ cookiecutter.project_slug }}.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    RunError,
+)
 from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.model.losses import (
     activity_penalty,

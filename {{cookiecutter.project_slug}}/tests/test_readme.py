@@ -51,7 +51,9 @@ def test_a_model_of_ones_own_runs_through_the_traps_with_one_line(project):
     assert re.search(r"^8 passed, \d+ deselected", printed, re.MULTILINE), printed
 
 
-def test_the_program_without_settings_files_trains_and_prints_its_results(project):
+def test_the_program_without_settings_files_trains_with_its_own_hook(project):
+    with open(str(project / "script.py"), "a", encoding="utf-8") as file:
+        file.write("print(len(LossHook.losses))\n")
     printed = run(project, "script.py")
-    assert re.fullmatch(r"\{'loss': [\d.]+, 'accuracy': [\d.]+\}\n", printed)
+    assert re.fullmatch(r"\{'loss': [\d.]+, 'accuracy': [\d.]+\}\n100\n", printed)
     assert len(os.listdir(str(project / "runs"))) == 1

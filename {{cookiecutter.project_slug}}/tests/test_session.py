@@ -17,8 +17,10 @@ from conftest import Normed
 
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.model.optimize import Optimization
 from {{ cookiecutter.project_slug }}.train.devices import session_config
 from {{ cookiecutter.project_slug }}.train.hooks import CheckpointHook, LogHook
+from {{ cookiecutter.project_slug }}.train.hooks.every import EveryHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
 from {{ cookiecutter.project_slug }}.train.run import Run
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
@@ -58,7 +60,7 @@ def test_checkpoints_summaries_logs_and_evaluations_fall_on_multiples_and_the_la
     )
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 35]
     tags = summary_steps(tmp_path / "run")
-    assert tags["loss"] == tags["accuracy"] == tags["weights/mlp/dense/kernel"] == [1, 15, 30, 35]
+    assert tags["loss"] == tags["accuracy"] == tags["gradient_norm"] == [1, 15, 30, 35]
     assert summary_steps(tmp_path / "run" / "eval")["accuracy"] == [20, 35]
     lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
     assert [line["step"] for line in lines if line["split"] == "train"] == [1, 10, 20, 30, 35]
@@ -191,6 +193,24 @@ def test_only_steps_that_a_hook_wants_to_see_run_in_the_open(fit, tmp_path, monk
 
 def test_a_hook_that_does_not_say_which_steps_it_wants_sees_all(fit, tmp_path, monkeypatch):
     assert open_runs(fit, tmp_path / "all", monkeypatch, hooks=[Recorder()]) == 60
+
+
+def test_a_hook_of_ones_own_that_says_which_steps_it_wants_leaves_the_others_in_the_graph(
+    fit, tmp_path, monkeypatch
+):
+    class Losses(EveryHook):
+        def fetches(self):
+            return "training/loss:0"
+
+        def act(self, session, step, values):
+            seen[step] = float(values)
+
+    seen = {}
+    hook = Losses(every_n_steps=20)
+    assert open_runs(fit, tmp_path / "run", monkeypatch, hooks=[hook]) == 5  # as without it
+    lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+    logged = {line["step"]: line["loss"] for line in lines if line["split"] == "train"}
+    assert seen == {step: logged[step] for step in (20, 40, 60)}
 
 
 class Recorder(tf.train.SessionRunHook):
@@ -342,8 +362,7 @@ def test_who_finds_a_run_in_use_removes_nothing(tmp_path):
 def test_an_optimiser_that_is_made_anew_in_each_step_is_refused(fit, tmp_path):
     class Anew(MLP):
         def optimize(self, loss, updates=(), writes=()):
-            step = tf.train.get_global_step()
-            return tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, global_step=step)
+            return Optimization().update(loss, self.trainable_variables, updates, writes)
 
     with pytest.raises(ModelError, match="made again for the loop"):
         fit(tmp_path / "run", model=Anew(hidden=16))

@@ -143,7 +143,8 @@ def refuse_untracked_variables(
 
 def refuse_settings_inside(model: tf.keras.layers.Layer) -> None:
     """Raises ModelError for a model in the model whose own settings would be passed over."""
-    for part in model.submodules:
+    found = [item if isinstance(item, list) else [item] for item in vars(model).values()]
+    for part in [item for items in found for item in items]:  # `submodules` warns on 1.15
         warm_start = getattr(part, "warm_start", None)
         if getattr(part, "freeze", ()) or getattr(warm_start, "checkpoint", ""):
             raise ModelError(

@@ -26,19 +26,11 @@ def locked(directory: str) -> Iterator[None]:
     path = os.path.abspath(os.path.join(directory, "lock"))
     while not _made(path):
         holder = _read(path)
-        if not _is_dead(holder, path):
+        if not (_is_dead(holder, path) and _removed(path, holder)):
             raise RunError(
                 f"{directory}: in use by process {holder.get('process', '?')} on "
                 f"{holder.get('host', '?')}; if that is over, remove {path}"
             )
-        # Renamed, so that of two that take it over only one has it.
-        taken = f"{path}.{uuid.uuid4().hex}"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, taken)
-            if _read(taken) == holder:
-                os.remove(taken)
-            else:
-                os.rename(taken, path)  # somebody was quicker, and this is theirs
     _held.add(path)
     try:
         yield
@@ -51,7 +43,8 @@ def locked(directory: str) -> Iterator[None]:
 def _made(path: str) -> bool:
     try:
         with open(path, "x", encoding="utf-8") as file:
-            json.dump({"host": platform.node(), "process": os.getpid()}, file)
+            holder = {"host": platform.node(), "process": os.getpid(), "id": uuid.uuid4().hex}
+            json.dump(holder, file)
         return True
     except FileExistsError:
         return False
@@ -59,6 +52,19 @@ def _made(path: str) -> bool:
         with contextlib.suppress(OSError):
             os.remove(path)
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _removed(path: str, holder: dict[str, Any]) -> bool:
+    """Removes the lock of a dead process; False if another process is doing so."""
+    claim = f"{path}.{holder.get('id')}"
+    if not _made(claim):
+        return False
+    # With the claim, nobody else removes this lock. Without it, two that saw it dead could both
+    # remove what is there: the slower one the new lock of the quicker.
+    if _read(path) == holder:
+        os.remove(path)
+    os.remove(claim)
+    return True
 
 
 def _is_dead(holder: dict[str, Any], path: str) -> bool:

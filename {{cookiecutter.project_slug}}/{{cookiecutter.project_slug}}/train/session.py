@@ -208,11 +208,9 @@ class SessionTrainer:
 
         scaffold = self._scaffold(model, summaries)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
-        every, ends = self.evaluate_every, (1, last_step)
+        every, ends, last = self.evaluate_every, (1, last_step), [last_step]
         save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs)
-        evaluate = EvaluateHook(
-            evaluation, run.evaluations, run.metrics, *every, ends[1:], save.save
-        )
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *every, last, save.save)
         self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
         hooks = [
             *self.hooks,

@@ -38,6 +38,10 @@ class CheckpointHook(EveryHook):
         os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
+        self.save(session, step)
+
+    def save(self, session: tf.Session, step: int) -> None:
+        """Writes a checkpoint now."""
         for listener in self._listeners:
             listener.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(
@@ -51,4 +55,4 @@ class CheckpointHook(EveryHook):
     def end(self, session: tf.Session) -> None:
         step = int(session.run(self._global_step))
         if step > self.acted:
-            self.act(session, step, {})
+            self.save(session, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Collection
+from typing import Any, Callable, Collection
 
 import tensorflow.compat.v1 as tf
 
@@ -23,6 +23,7 @@ class EvaluateHook(EventsHook):
             curves on one chart.
         metrics_file: path of the JSON lines.
         every_n_steps, every_n_secs, always: see `EveryHook`.
+        if_fails: called with session and step where an evaluation fails, which ends training.
     """
 
     def __init__(
@@ -33,19 +34,23 @@ class EvaluateHook(EventsHook):
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
         always: Collection[int] = (),
+        if_fails: Callable[[tf.Session, int], None] | None = None,
     ) -> None:
         super().__init__(directory, every_n_steps, every_n_secs, always)
         self.evaluation = evaluation
         self.metrics_file = metrics_file
+        self.if_fails = if_fails
         self.results: dict[str, float] = {}
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
-        self.results = self.evaluation.run(session)
+        try:
+            self.results = self.evaluation.run(session)
+        except Exception:
+            if self.if_fails:
+                self.if_fails(session, step)
+                logger.warning("the evaluation of step %d failed; the step itself is saved", step)
+            raise
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.results.items())
         logger.info("step %d  %s: %s", step, self.evaluation.split, shown)
         append_metrics(self.metrics_file, step, self.evaluation.split, self.results)
-        points = [
-            tf.Summary.Value(tag=name, simple_value=value) for name, value in self.results.items()
-        ]
-        self.writer.add_summary(tf.Summary(value=points), step)
-        self.writer.flush()
+        self.write_scalars(self.results, step)

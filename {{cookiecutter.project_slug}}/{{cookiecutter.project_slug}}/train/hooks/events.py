@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
@@ -38,6 +40,12 @@ class EventsHook(EveryHook):
         start = tf.SessionLog(status=tf.SessionLog.START)
         self.writer.add_session_log(start, self.step + 1)
 
+    def write_scalars(self, numbers: dict[str, float], step: int) -> None:
+        """Adds points to the curves of these names."""
+        points = [tf.Summary.Value(tag=name, simple_value=numbers[name]) for name in numbers]
+        self.writer.add_summary(tf.Summary(value=points), step)
+        self.writer.flush()
+
     def end(self, session: tf.Session) -> None:
         self.close()
 
@@ -45,3 +53,23 @@ class EventsHook(EveryHook):
         if self.writer:
             self.writer.close()
             self.writer = None
+
+
+def drop_events_after(step: int, *directories: str) -> None:
+    """Forgets what a killed run showed after its last checkpoint: it is about to come again.
+
+    TensorBoard's own rule for this, the START above, is not followed by all who read the files,
+    and TensorBoard's fast loader (2.5 and later) is one of these.
+    """
+    for directory in directories:
+        for path in glob.glob(os.path.join(glob.escape(directory), "events.out.tfevents.*")):
+            whole = 0  # bytes
+            try:
+                for record in tf.io.tf_record_iterator(path):
+                    if tf.Event.FromString(record).step > step:
+                        break
+                    whole += len(record) + 16  # of its length and checksums
+            except tf.errors.DataLossError:
+                pass  # the kill cut the last one short
+            if whole < os.path.getsize(path):
+                os.truncate(path, whole)

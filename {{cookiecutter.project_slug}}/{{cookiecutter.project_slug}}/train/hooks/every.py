@@ -60,9 +60,14 @@ class EveryHook(tf.train.SessionRunHook):
         if self.every_n_steps:
             wanted.append((self.step // self.every_n_steps + 1) * self.every_n_steps)
         if self.every_n_secs:
-            left = self.every_n_secs - (time.monotonic() - self._acted_at)
+            left = self.every_n_secs - (time.perf_counter() - self._acted_at)
             wanted.append(self.step + max(1, int(left / secs_per_step)))
         return min(wanted, default=float("inf"))
+
+    @property
+    def steps_per_sec(self) -> float:
+        """The speed since it last acted; for `act`."""
+        return (self.step - self.acted) / (time.perf_counter() - self._acted_at)
 
     def begin(self) -> None:
         self._global_step = tf.train.get_or_create_global_step()
@@ -71,7 +76,7 @@ class EveryHook(tf.train.SessionRunHook):
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self.step = self.acted = int(session.run(self._global_step))
-        self._acted_at = time.monotonic()
+        self._acted_at = time.perf_counter()
 
     @property
     def idle(self) -> bool:
@@ -97,7 +102,7 @@ class EveryHook(tf.train.SessionRunHook):
         self.step = int(step)
         if self._due and self.step > before:
             self.act(session, self.step, run_values.results["values"])
-            self.acted, self._acted_at = self.step, time.monotonic()
+            self.acted, self._acted_at = self.step, time.perf_counter()
 
     def _is_due(self, step: int) -> bool:
         if step in self.always:
@@ -105,4 +110,4 @@ class EveryHook(tf.train.SessionRunHook):
         # ">" and not "== 0": other workers of a cluster may have passed the multiple.
         if self.every_n_steps and step // self.every_n_steps > self.acted // self.every_n_steps:
             return True
-        return bool(self.every_n_secs) and time.monotonic() - self._acted_at >= self.every_n_secs
+        return bool(self.every_n_secs) and time.perf_counter() - self._acted_at >= self.every_n_secs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
@@ -41,14 +40,8 @@ class LogHook(EveryHook):
     def fetches(self) -> dict[str, tf.Tensor]:
         return self.tensors
 
-    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
-        super().after_create_session(session, coord)
-        self._since = time.perf_counter()
-
     def act(self, session: tf.Session, step: int, values: dict[str, Any]) -> None:
-        now = time.perf_counter()
-        rate = (step - self.acted) * self.batch_size / (now - self._since)
-        self._since = now
+        rate = self.steps_per_sec * self.batch_size
         numbers = {name: float(value) for name, value in values.items()}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         logger.info("step %d  %s  %.0f examples/s", step, shown, rate)

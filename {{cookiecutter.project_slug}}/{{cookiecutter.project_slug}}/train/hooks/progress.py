@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -49,8 +48,7 @@ class ProgressHook(EveryHook):
             self._open.callback(self._bar.close)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
-        elapsed = max(time.monotonic() - self._acted_at, 1e-6)  # Windows' clock ticks slowly
-        rate = (step - self.acted) * self.batch_size / elapsed
+        rate = self.steps_per_sec * self.batch_size
         self._bar.set_postfix_str(f"loss {values:.4g}, {rate:.0f} examples/s", refresh=False)
         self._bar.n = step
         self._bar.refresh()
