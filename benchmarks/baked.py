@@ -29,16 +29,18 @@ class Cases:
         runtime: one of RUNTIMES.
         folder: where the project is baked.
         packages: a folder with more packages for the project's Python.
+        answers: to the template's prompts; default its own.
     """
 
-    def __init__(self, script: str, runtime: str, folder: str, packages: str = "") -> None:
+    def __init__(
+        self, script: str, runtime: str, folder: str, packages: str = "", **answers: str
+    ) -> None:
         self.script = BENCHMARKS / script
         self.python = make_environment(runtime)
         config = Path(folder, "config.json")
         config.write_text(json.dumps({"replay_dir": folder, "cookiecutters_dir": folder}))
-        self.project = cookiecutter(
-            str(ROOT), no_input=True, config_file=str(config), output_dir=folder
-        )
+        options = {"config_file": str(config), "output_dir": folder, "extra_context": answers}
+        self.project = cookiecutter(str(ROOT), no_input=True, **options)
         self.path = os.pathsep.join(filter(None, [self.project, packages]))
 
     def run(self, *arguments: object) -> dict[str, float]:

@@ -28,12 +28,7 @@ class MNIST(Dataset):
 
     stems: ClassVar[dict[str, str]] = {"train": "train", "test": "t10k"}
 
-    def __init__(
-        self,
-        directory: str = "datasets/mnist",
-        classes: int = 10,
-        **others: Any,
-    ) -> None:
+    def __init__(self, directory: str = "datasets/mnist", classes: int = 10, **others: Any) -> None:
         super().__init__(**others)
         self.directory = directory
         self.classes = classes
@@ -67,19 +62,14 @@ class MNIST(Dataset):
 
     def records(self, split: str) -> tf.data.Dataset:
         """Pairs of bytes: an image's pixels and its label."""
-        images, labels = self.files(split)
-        image_header, label_header = check_pair(images, labels)
-        self.image_shape = image_header.shape[1:]
-        return tf.data.Dataset.zip(
-            (
-                tf.data.FixedLengthRecordDataset(
-                    images, image_header.record_bytes, header_bytes=image_header.offset
-                ),
-                tf.data.FixedLengthRecordDataset(
-                    labels, label_header.record_bytes, header_bytes=label_header.offset
-                ),
-            )
+        files = self.files(split)
+        headers = check_pair(*files)
+        self.image_shape = headers[0].shape[1:]
+        images, labels = (
+            tf.data.FixedLengthRecordDataset(path, header.record_bytes, header_bytes=header.offset)
+            for path, header in zip(files, headers)
         )
+        return tf.data.Dataset.zip((images, labels))
 
     def convert(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings [batch] and [batch] -> float32 [batch, rows, columns, 1] and int32 [batch]."""

@@ -153,6 +153,12 @@ def refuse_settings_inside(model: tf.keras.layers.Layer) -> None:
             )
 
 
+def refuse_taken(model: tf.keras.layers.Layer, named: Iterable[str], *taken: str) -> None:
+    """Raises ModelError for a number of a name that another number has."""
+    for name in set(named) & set(taken):
+        raise ModelError(f"{model.name}: the name {name} is taken; choose another")
+
+
 def one_for_each(value: tf.Tensor, what: str) -> tf.Tensor:
     """The same numbers; raises ModelError if they are more than one for each example."""
     if (value.shape.rank or 0) > 1:

@@ -15,6 +15,7 @@ from .graph_checks import (
     refuse_early_writes,
     refuse_settings_inside,
     refuse_stateful_random,
+    refuse_taken,
     refuse_untracked_variables,
     refused_shapes,
     writes_since,
@@ -163,7 +164,7 @@ class Model(tf.keras.layers.Layer):
         if not added:
             return outputs, loss
         if isinstance(loss, dict):
-            self._refuse_taken(loss, ["regularization"])
+            refuse_taken(self, loss, "regularization")
             return outputs, {**loss, "regularization": tf.add_n(added)}
         return outputs, tf.add_n([loss, *added])
 
@@ -171,16 +172,12 @@ class Model(tf.keras.layers.Layer):
         """Name -> mean over the batch, float32 []: of the loss, its parts and each measure."""
         measured = self.measure(outputs, labels)
         parts = loss if isinstance(loss, dict) else {}
-        self._refuse_taken(parts, ["loss"])
-        self._refuse_taken(measured, [*parts, "loss"])
-        numbers = {**parts, "loss": total(loss)}
+        refuse_taken(self, parts, "loss")
+        refuse_taken(self, measured, "loss", *parts)
         for name, value in measured.items():
-            numbers[name] = one_for_each(value, f"{self.name}.measure: {name}")
-        return {name: tf.reduce_mean(tf.cast(value, tf.float32)) for name, value in numbers.items()}
-
-    def _refuse_taken(self, named: dict[str, tf.Tensor], taken: Sequence[str]) -> None:
-        for name in set(named) & set(taken):
-            raise ModelError(f"{self.name}: the name {name} is taken; choose another")
+            one_for_each(value, f"{self.name}.measure: {name}")
+        numbers = {**parts, "loss": total(loss), **measured}
+        return {name: tf.reduce_mean(tf.cast(each, tf.float32)) for name, each in numbers.items()}
 
     def _is_frozen(self, variable: tf.Variable) -> bool:
         return any(pattern.search(variable.op.name) for pattern in self.freeze)
