@@ -8,6 +8,7 @@ PROJECT_SLUG = json.loads(r""" {{ cookiecutter.project_slug | tojson }} """)
 LICENSE = json.loads(r""" {{ cookiecutter.license | tojson }} """)
 CI = json.loads(r""" {{ cookiecutter.ci | tojson }} """)
 EXAMPLES = json.loads(r""" {{ cookiecutter.examples | tojson }} """)
+MANY_MACHINES = json.loads(r""" {{ cookiecutter.many_machines | tojson }} """)
 
 CI_FILES = {"github": Path(".github/workflows/ci.yml"), "gitlab": Path(".gitlab-ci.yml")}
 
@@ -25,11 +26,20 @@ EXAMPLE_FILES = """
     {package}/model/rnn.py {package}/conf/model/rnn.yaml tests/test_rnn.py
 """
 
+# What only many_machines=yes has.
+CLUSTER_FILES = """
+    {package}/launch.py tests/test_launch.py docs/many_machines.md .dockerignore
+    deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
+    deploy/tfjob.yaml deploy/slurm.sh
+"""
+
 unwanted = [file for service, file in CI_FILES.items() if service != CI]
 if LICENSE == "none":
     unwanted.append(Path("LICENSE"))
 if EXAMPLES == "basic":
     unwanted += map(Path, EXAMPLE_FILES.format(package=PROJECT_SLUG).split())
+if MANY_MACHINES == "no":
+    unwanted += map(Path, CLUSTER_FILES.format(package=PROJECT_SLUG).split())
 
 for file in unwanted:
     file.unlink()

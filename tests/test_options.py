@@ -90,10 +90,10 @@ def test_gitlab_tests_both_runtimes(bake):
     assert job["script"] == ["make test"]
 
 
-def example_files() -> set[str]:
+def example_files(kind: str = "EXAMPLE") -> set[str]:
     """The files that the hook removes for `basic`, in a project with the default name."""
     hook = (ROOT / "hooks" / "post_gen_project.py").read_text("utf-8")
-    named = re.search(r'EXAMPLE_FILES = """(.+?)"""', hook, re.S)[1]
+    named = re.search(rf'{kind}_FILES = """(.+?)"""', hook, re.S)[1]
     files = named.format(package="my_project").split()
     assert len(files) == len(set(files))
     return set(files)
@@ -113,17 +113,70 @@ def test_basic_has_no_trace_of_the_other_examples(default_bake):
         assert not trace.search(text), (file, trace.search(text))
 
 
+@pytest.fixture(scope="module")
+def cluster_bake(bake_to_share):
+    """A project for many machines, to look at and not to change."""
+    return bake_to_share(many_machines="yes")
+
+
+def test_many_machines_adds_the_files_that_the_hook_names(cluster_bake, default_bake):
+    files = example_files("CLUSTER")
+    assert {"my_project/launch.py", "deploy/tfjob.yaml", "deploy/slurm.sh"} < files
+    assert not files & default_bake.files()
+    assert cluster_bake.files() == default_bake.files() | files
+    for file in default_bake.files():
+        text = (default_bake.path / file).read_text("utf-8")
+        assert not re.search(r"my_project\.launch\b|\bdeploy/|many_machines\.md", text), file
+
+
+def test_every_process_of_a_tfjob_starts_again_after_a_signal_and_shares_the_runs(cluster_bake):
+    text = (cluster_bake.path / "deploy" / "tfjob.yaml").read_text("utf-8")
+    claim, job = yaml.safe_load_all(text)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    replicas = job["spec"]["tfReplicaSpecs"]
+    assert {role: spec["replicas"] for role, spec in replicas.items()} == {
+        **{"Chief": 1, "PS": 1},
+        **{"Worker": 2, "Evaluator": 1},
+    }
+    for spec in replicas.values():
+        assert spec["restartPolicy"] == "ExitCode"
+        (container,) = spec["template"]["spec"]["containers"]
+        (volume,) = spec["template"]["spec"]["volumes"]
+        assert container["name"] == "tensorflow"
+        assert container["volumeMounts"][0]["mountPath"] == "/project/runs"
+        assert any(word.startswith("run_dir=runs/") for word in container["args"])
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert job["spec"]["runPolicy"]["cleanPodPolicy"] == "None"
+
+
+def test_images_have_a_named_base_and_train(cluster_bake):
+    images = sorted((cluster_bake.path / "deploy").glob("*.Dockerfile"))
+    assert [image.stem for image in images] == ["tf1-cpu", "tf1-gpu", "tf2"]
+    for image in images:
+        text = image.read_text("utf-8")
+        assert re.search(r"^FROM [\w/]+:\d+\.\d+\.\d+", text, re.M), image
+        assert f"requirements/{image.stem[:3]}.txt" in text
+        assert '"-m", "my_project.train"]' in text
+
+
+def test_the_slurm_script_can_be_run(cluster_bake):
+    script = cluster_bake.path / "deploy" / "slurm.sh"
+    assert os.name == "nt" or os.access(script, os.X_OK)
+    assert "export PS_TASKS=1" in script.read_text("utf-8")
+
+
 def test_the_command_for_news_from_the_template_holds_the_answers_of_the_bake(bake):
     name = 'Größe & "Form" in Ada\'s $HOME'
     answers = {"project_name": name, "project_slug": "form", "author_name": "Ada O'Neill"}
     answers |= {"license": "BSD-3-Clause", "ci": "none", "examples": "all"}
+    answers |= {"many_machines": "yes"}
     readme = (bake(**answers).path / "README.md").read_text("utf-8")
     words = shlex.split(re.search(r"^pipx run cruft link (.+?)^```", readme, re.M | re.S)[1])
     assert json.loads(words[words.index("--extra-context") + 1]) == answers
     assert words[words.index("--checkout") + 1] == f"v{PROMPTS['_template_version']}"
 
 
-@pytest.mark.parametrize("prompt", ["license", "ci", "examples"])
+@pytest.mark.parametrize("prompt", ["license", "ci", "examples", "many_machines"])
 def test_an_answer_that_is_not_offered_is_refused(refuse, prompt):
     refuse(**{prompt: "whatever"})
 

@@ -63,8 +63,9 @@ def test_a_project_that_is_baked_once_more_keeps_what_was_made_in_it(default_bak
 
 @pytest.fixture(params=["basic", "all"])
 def any_bake(request, bake_to_share) -> BakedProject:
-    """A project with each choice of examples, to look at and not to change."""
-    return bake_to_share(examples=request.param)
+    """The smallest project and the largest, to look at and not to change."""
+    many_machines = {"basic": "no", "all": "yes"}[request.param]
+    return bake_to_share(examples=request.param, many_machines=many_machines)
 
 
 def test_nothing_is_left_unrendered(any_bake):
@@ -113,7 +114,7 @@ def test_git_takes_every_file_and_ignores_what_training_makes(bake):
 
 @pytest.mark.parametrize("slug", ["a", "my_project", "z" * 40])
 def test_a_bake_is_formatted_and_free_of_lint_as_it_comes(bake, slug):
-    project = bake(project_slug=slug, examples="all")
+    project = bake(project_slug=slug, examples="all", many_machines="yes")
     ruff("check", cwd=project.path)
     ruff("format", "--check", cwd=project.path)
 

@@ -95,3 +95,9 @@ def _first_gpu() -> tuple[str, str]:
                 return found.group(1), found.group(2) or "0"
     there = any(map(os.path.exists, ("/proc/driver/nvidia/gpus", "/dev/nvidia0")))
     return ("a GPU by NVIDIA" if there else ""), "0"
+
+
+def mixed_precision(config: tf.ConfigProto, on: bool) -> None:
+    """Whether a session may compute in float16, for which the loss must be scaled."""
+    # 1 is "on", 0 the default, which is off.
+    config.graph_options.rewrite_options.auto_mixed_precision = int(on)

@@ -61,6 +61,8 @@ class KerasTrainer(SessionTrainer):
 
     def _build(self, model: Model, dataset: Dataset, run: Run, last_step: int) -> tuple:
         """One graph, as the session trainer's, but for the loop."""
+        if not self._role.alone:
+            raise ConfigError("trainer=keras: trains on one machine; take trainer=session")
         trained_with(model, {})  # what a file cannot hold is said now, not after training
         iterator, inputs = training_input(dataset, run, self.only_batches)
         features, labels = iterator.get_next()

@@ -7,7 +7,9 @@ from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError
+from ..data.dataset import Dataset
+from ..errors import ModelError, RunError
+from .hooks.every import EveryHook
 
 
 class LeanLoop:
@@ -85,3 +87,14 @@ class LeanLoop:
         finally:
             for hook in self._hooks:
                 hook.step = step
+
+
+def batches_ended(
+    hooks: Sequence[tf.train.SessionRunHook], last_step: int, dataset: Dataset
+) -> RunError:
+    """What is wrong when training batches come to an end; the hooks know after which step."""
+    done = max(hook.step for hook in hooks if isinstance(hook, EveryHook))
+    return RunError(
+        f"the training batches ended after step {done} of {last_step}, which is saved; "
+        f"for training, {type(dataset).__name__}.batches must repeat them"
+    )

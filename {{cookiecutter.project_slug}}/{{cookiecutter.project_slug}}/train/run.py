@@ -48,8 +48,10 @@ class Run:
 
     def refuse_if_foreign(self) -> None:
         """Raises RunError if the directory holds something, but not a run."""
-        found = set(os.listdir(self.directory)) if os.path.isdir(self.directory) else set()
-        if found - {"lock", "train.log", "checkpoints"} and not os.path.exists(self.record):
+        found = os.listdir(self.directory) if os.path.isdir(self.directory) else []
+        # What a process that waits for the lock, or a worker of a cluster, may have made before.
+        ours = re.compile(r"lock|train\.log|checkpoints|(worker|evaluator)-\d+")
+        if not all(map(ours.fullmatch, found)) and not os.path.exists(self.record):
             raise RunError(
                 f"{self.directory}: holds files, but no record.json, so it is no run of this "
                 "project; set run_dir to a new directory or to one that train made"

@@ -10,16 +10,18 @@ import tensorflow.compat.v1 as tf
 
 from ..data.damage import damage_named
 from ..data.dataset import Dataset
-from ..errors import ConfigError, ModelError, RunError
+from ..errors import ConfigError, ModelError
 from ..model.model import Model
 from .checkpoints import continue_from, newest_checkpoint, run_saver
-from .devices import session_config, warn_of_unused_gpu
+from .devices import mixed_precision, session_config, warn_of_unused_gpu
 from .evaluation import Evaluation
+from .evaluator import follow
 from .hooks import (
     BestHook,
     CheckpointHook,
     EarlyStopHook,
     EvaluateHook,
+    LastStepHook,
     LogHook,
     NanHook,
     ProfileHook,
@@ -31,10 +33,12 @@ from .hooks.early_stop import stopped_early
 from .hooks.events import drop_events_after
 from .hooks.every import STEP_AFTER_UPDATE, EveryHook
 from .hooks.input import training_input
-from .loop import LeanLoop
+from .loop import LeanLoop, batches_ended
 from .metrics import drop_metrics_after, last_metrics
 from .new_directory import new_directory
+from .roles import take_part
 from .run import Run, describe_start
+from .servers import dismiss, serve
 from .summaries import image_summaries, step_summaries
 
 logger = logging.getLogger(__name__)
@@ -79,11 +83,11 @@ class SessionTrainer:
     inter_op_threads: int = 0  # operations at a time
     soft_placement: bool = True  # run on the CPU what has no GPU kernel
     xla: bool = False  # compile the graph for the GPU; the last bits of results then differ
+    cluster_wait_secs: float = 300.0  # in a cluster: for a process that is not there
 
     def __post_init__(self) -> None:
-        least = {"last_step": 1, "max_inner_steps": 1, "seed": 0, "last_epoch": 0}
-        least.update(max_to_keep=0, only_batches=0, patience=0)
-        for name, lowest in least.items():
+        least = dict.fromkeys(["seed", "last_epoch", "max_to_keep", "only_batches", "patience"], 0)
+        for name, lowest in {**least, "last_step": 1, "max_inner_steps": 1}.items():
             if not lowest <= getattr(self, name) < 2**31:
                 raise ConfigError(
                     f"trainer.{name}: found {getattr(self, name)}, expected {lowest} to 2**31 - 1"
@@ -98,12 +102,8 @@ class SessionTrainer:
         self.best: dict[str, Any] = {"metric": self.metric, "mode": self.mode}
         self.early_stop = {**self.best, "patience": self.patience, "min_delta": self.min_delta}
         self.session_config = session_config(
-            str(self.gpus),
-            self.allow_growth,
-            self.intra_op_threads,
-            self.inter_op_threads,
-            self.soft_placement,
-            self.xla,
+            *(str(self.gpus), self.allow_growth, self.intra_op_threads, self.inter_op_threads),
+            *(self.soft_placement, self.xla),
         )
         self._signals = SignalHook()
 
@@ -128,23 +128,31 @@ class SessionTrainer:
         """
         if model.built:
             raise ModelError(f"{model.name}: is in another graph already; make a new one to fit")
+        self._role = role = take_part(self, model)  # in a cluster, if the environment names one
+        if role.name == "ps":
+            return serve(role, self._signals)
         dataset.prepare()
+        dataset.shard = role.cluster.shard
         last_step = self.last_step
         if self.last_epoch:
             with damage_named(dataset):
                 last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
         model.optimization.refuse_idle(last_step)
         self.directory = self.run_dir or new_directory(model.name)
-        run = Run(self.directory)
+        run = role.own(Run(self.directory))
+        if role.name == "evaluator":
+            return follow(self, role, self._signals, model, dataset, run, last_step)
         _, step = newest_checkpoint(run.checkpoints)
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
         if step >= last_step:
             finished = f"{step} steps are done"
         if not finished:
-            with run.opened(), tf.Graph().as_default(), damage_named(dataset):
+            with run.opened(), tf.Graph().as_default(), role.placed(), damage_named(dataset):
                 self._train(model, dataset, run, last_step, config)
         else:
             logger.info("%s is finished: %s", run.directory, finished)
+        if role.name == "chief" and not self.stopped_by:
+            dismiss(role)
         return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:
@@ -155,28 +163,17 @@ class SessionTrainer:
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
         if step >= last_step:
             return
-        if checkpoint:
+        if checkpoint and self._role.name == "chief":
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
         files = [path for split in dataset.splits for path in dataset.files(split)]
         run.write_start(describe_start(self.seed, files), config)
         drop_metrics_after(run.metrics, step)
         drop_events_after(step, run.directory, run.evaluations)
-        # 1 is "on", 0 the default, which is off: float16 needs the loss to be scaled.
-        rewriter = self.session_config.graph_options.rewrite_options
-        rewriter.auto_mixed_precision = int(model.optimization.loss_scale > 0)
+        mixed_precision(self.session_config, model.optimization.loss_scale > 0)
         data_ended = True
         try:
-            with tf.train.MonitoredTrainingSession(
-                checkpoint_dir=run.checkpoints,
-                scaffold=scaffold,
-                hooks=hooks,
-                config=self.session_config,
-                save_checkpoint_secs=None,  # our hooks save and count on exact multiples
-                save_checkpoint_steps=None,
-                save_summaries_secs=None,
-                save_summaries_steps=None,
-                log_step_count_steps=None,
-            ) as session, self._nan.reported():
+            session = self._role.session(hooks, scaffold, run.checkpoints, self.session_config)
+            with session, self._nan.reported():
                 while not session.should_stop():
                     session.run_step_fn(loop.advance)  # steps that no hook wants to see
                     session.run(train_op)
@@ -186,11 +183,7 @@ class SessionTrainer:
                 if isinstance(hook, (EveryHook, SignalHook)):
                     hook.close()
         if data_ended:
-            done = max(hook.step for hook in hooks if isinstance(hook, EveryHook))
-            raise RunError(
-                f"the training batches ended after step {done} of {last_step}, which is saved; "
-                f"for training, {type(dataset).__name__}.batches must repeat them"
-            )
+            raise batches_ended(hooks, last_step, dataset)
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
@@ -211,7 +204,8 @@ class SessionTrainer:
         every, ends, last = self.evaluate_every, (1, last_step), [last_step]
         save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs)
         evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *every, last, save.save)
-        self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
+        batch = (features, labels)
+        self._nan = NanHook(run.nan, train_op, iterator, batch, *inputs, alone=self._role.alone)
         hooks = [
             *self.hooks,
             self._nan,
@@ -227,12 +221,11 @@ class SessionTrainer:
             ProgressHook(shown["loss"], dataset.batch_size, last_step),
             save,  # after the evaluation, which a restart from before both makes again
         ]
-        loop = LeanLoop(
-            lambda: model.training_step(*iterator.get_next())[0], hooks, self.max_inner_steps
-        )
+        inner_steps = self.max_inner_steps if self._role.alone else 1
+        loop = LeanLoop(lambda: model.training_step(*iterator.get_next())[0], hooks, inner_steps)
         self._signals = SignalHook(loop.stop_op)
         # Signals last: until the checkpoint hook has saved at the end, none may kill.
-        hooks = [tf.train.StopAtStepHook(last_step=last_step), *inputs, *hooks, self._signals]
+        hooks = [LastStepHook(last_step), *inputs, *hooks, self._signals]
         return train_op, loop, hooks, scaffold
 
     def _scaffold(self, model: Model, summaries: tf.Tensor | None = None) -> tf.train.Scaffold:

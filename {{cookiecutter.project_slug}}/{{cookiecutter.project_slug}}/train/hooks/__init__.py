@@ -5,6 +5,7 @@ from .checkpoint import CheckpointHook
 from .early_stop import EarlyStopHook
 from .evaluate import EvaluateHook
 from .input import InputHook
+from .last_step import LastStepHook
 from .log import LogHook
 from .nan import NanHook
 from .profile import ProfileHook
@@ -18,6 +19,7 @@ __all__ = [
     "EarlyStopHook",
     "EvaluateHook",
     "InputHook",
+    "LastStepHook",
     "LogHook",
     "NanHook",
     "ProfileHook",

@@ -102,6 +102,9 @@ def training_input(
         only: the first so many batches, over and over; 0 is all.
     """
     step = tf.train.get_or_create_global_step().read_value()
+    together = dataset.shard[1] > 1
+    if together:  # the global step counts the batches of all workers
+        step = step // dataset.shard[1]
     if only:
         batches = dataset.batches(dataset.training_split, True).take(only).cache().repeat()
         batches = batches.skip(step % only)
@@ -111,7 +114,11 @@ def training_input(
     # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
     tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
     # In memory the step alone says which batch is next; else the iterator itself is saved.
-    if only or (not dataset.writes("batches") and dataset.in_memory(dataset.training_split)):
+    if (
+        together
+        or only
+        or (not dataset.writes("batches") and dataset.in_memory(dataset.training_split))
+    ):
         if os.path.exists(run.input):
             logger.warning(
                 "this run streamed its records before, and now holds them in memory: the input "

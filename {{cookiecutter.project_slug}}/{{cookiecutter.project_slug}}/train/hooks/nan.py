@@ -35,6 +35,7 @@ class NanHook(EveryHook):
         batch: (features, labels) of the training step, as the iterator gives them.
         inputs: has saved positions of the iterator; None if to initialise it brings the batch
             that follows the global step.
+        alone: whether no other worker moves the weights and the global step.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class NanHook(EveryHook):
         iterator: tf.data.Iterator,
         batch: tuple[Any, Any],
         inputs: InputHook | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -51,6 +54,7 @@ class NanHook(EveryHook):
         self._iterator = iterator
         self._batch = tf.nest.flatten(batch)
         self._inputs = inputs
+        self._alone = alone
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
@@ -67,7 +71,7 @@ class NanHook(EveryHook):
                 raise
             step = int(self._session.run(self._global_step))
             try:
-                seen = self._see_again(step)
+                seen = self._see_again(step) if self._alone else "others have gone on since"
             except (tf.errors.OpError, OSError) as failed:
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise RunError(

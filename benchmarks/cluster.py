@@ -1,0 +1,128 @@
+"""Trains a baked project on clusters of this machine: do they end, and what survives kill -9?
+
+    python benchmarks/cluster.py                   TensorFlow 1.15, some twenty minutes
+    python benchmarks/cluster.py --runtime tf2     TensorFlow 2.x
+    python benchmarks/cluster.py --quick           two runs, one kill each: does it work?
+
+All runs train the MLP on drawn digits. Each must end with exit code 0, leave no process behind, and
+have a checkpoint at its last step or up to a step for each worker beyond it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from baked import RUNTIMES, Cases, print_aims
+
+SETTINGS = ["data=digits", "data.batch_size=64", "trainer.checkpoint_every_n_steps=50"]
+SETTINGS += ["trainer.cluster_wait_secs=60", "trainer.log_every_n_steps=50"]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+LIMIT_SECS = 120  # of a run of some seconds; longer is a hang
+
+
+def alive(process: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
+
+
+def checkpoint_steps(run_dir: Path) -> list[int]:
+    return sorted(int(p.stem.split("-")[1]) for p in run_dir.glob("checkpoints/*.index"))
+
+
+def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str = "") -> float:
+    """One run of a cluster, with kill -9 of a role half-way; returns its seconds.
+
+    Exits with what it printed unless all ends well: every process with 0 and gone, and a
+    checkpoint at the last step or up to a step for each worker beyond it.
+    """
+    command = [str(cases.python), "-m", "my_project.launch", *SETTINGS, *arguments]
+    command += [f"trainer.last_step={steps}", f"run_dir={run_dir}", "--restarts", "1"]
+    start, lines, ids = time.perf_counter(), [], {}
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=cases.project, **out) as launcher:
+        timer = threading.Timer(LIMIT_SECS, launcher.send_signal, [signal.SIGINT])
+        timer.start()
+        for line in launcher.stdout:
+            lines.append(line)
+            started = re.search(r" (\w+ \d+) is process (\d+)", line)
+            if started:
+                ids.setdefault(started[1], []).append(int(started[2]))
+            step = re.search(r"\] .* step (\d+)  loss", line)
+            if kill and step and int(step[1]) >= steps // 2:
+                os.kill(ids[kill][0], signal.SIGKILL)
+                kill = ""
+        timer.cancel()
+    secs, found = time.perf_counter() - start, checkpoint_steps(run_dir)
+    left = [each for same in ids.values() for each in same if alive(each)]
+    workers = sum(name.startswith("worker") for name in ids)
+    if launcher.returncode or left or kill or not steps <= (found or [0])[-1] <= steps + workers:
+        sys.exit(f"{''.join(lines)}\nerror: code {launcher.returncode}, left {left}, {found}")
+    return secs
+
+
+def accuracy(cases: Cases, run_dir: Path) -> float:
+    """Of the newest checkpoint, in percent."""
+    command = [cases.python, "-m", "my_project.evaluate", f"run_dir={run_dir}"]
+    subprocess.run(command, cwd=cases.project, check=True, **QUIET)
+    (file,) = run_dir.glob("evaluation/*.json")
+    return 100 * json.loads(file.read_text())["accuracy"]
+
+
+def steps_per_sec(run_dir: Path) -> float:
+    """Of all workers together: the median between two log lines, after the first ones."""
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    rates = [line["examples_per_sec"] / 64 for line in lines if line["split"] == "train"]
+    return statistics.median(rates[2:])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Train a baked project on clusters.")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="tf1")
+    parser.add_argument("--quick", action="store_true", help="few runs, to see that it works")
+    options = parser.parse_args()
+    runs, kills = (2, 1) if options.quick else (20, 5)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cases = Cases("cluster.py", options.runtime, name, many_machines="yes")
+        measure(cases, folder, runs, kills, 400 if options.quick else 2000)
+    return 0
+
+
+def measure(cases: Cases, folder: Path, runs: int, kills: int, steps: int) -> None:
+    secs = [launch(cases, folder / f"run{i}", 200, "--evaluator") for i in range(runs)]
+    print(f"{runs} runs of 200 steps: all ended, {min(secs):.1f} to {max(secs):.1f} s", flush=True)
+    for role in ("worker 1", "worker 0", "ps 0", "evaluator 0"):
+        for i in range(kills):
+            launch(cases, folder / f"{role}{i}", 1000, "--evaluator", kill=role)
+        print(f"kill -9 of {role}, {kills} times: all ended", flush=True)
+    one = folder / "one"
+    command = [str(cases.python), "-m", "my_project.train", *SETTINGS, f"run_dir={one}"]
+    command += [f"trainer.last_step={steps}", "trainer.max_inner_steps=1"]
+    subprocess.run(command, cwd=cases.project, check=True, **QUIET)
+    rates = {"one process": steps_per_sec(one)}
+    for workers in (1, 2):
+        run_dir = folder / f"1+{workers}"
+        launch(cases, run_dir, steps, "--workers", str(workers))
+        rates[f"1 ps + {workers}"] = steps_per_sec(run_dir)
+    for name, rate in rates.items():
+        print(f"{name:12} {rate:,.0f} steps/s")
+    apart = accuracy(cases, one) - accuracy(cases, folder / "1+2")
+    print_aims([("accuracy: one process less 1 ps + 2, points", apart, "<=", 0.5)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

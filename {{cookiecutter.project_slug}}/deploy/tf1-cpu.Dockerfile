@@ -1,0 +1,9 @@
+# TensorFlow 1.15 on CPUs. hadolint finds nothing; it was never built, for want of Docker.
+#   docker build -f deploy/tf1-cpu.Dockerfile -t {{ cookiecutter.project_slug }}:tf1 .
+# The base is the last Python 3.7, of June 2023, on Debian 12.
+FROM python:3.7.17-slim-bookworm
+WORKDIR /project
+COPY requirements/tf1.txt requirements/
+RUN pip install --no-cache-dir -r requirements/tf1.txt
+COPY . .
+ENTRYPOINT ["python", "-m", "{{ cookiecutter.project_slug }}.train"]

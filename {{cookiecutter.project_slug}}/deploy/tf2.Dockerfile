@@ -1,0 +1,11 @@
+# TensorFlow 2.x, on CPUs or GPUs. hadolint finds nothing; it was never built, for want of Docker.
+#   docker build -f deploy/tf2.Dockerfile -t {{ cookiecutter.project_slug }}:tf2 .
+#   docker build -f deploy/tf2.Dockerfile -t {{ cookiecutter.project_slug }}:tf2-gpu --build-arg EXTRA=[and-cuda] .
+# The base is Python 3.12 on Debian 12, of 2025. CUDA comes with the wheels; the host needs only NVIDIA's driver.
+FROM python:3.12.12-slim-bookworm
+ARG EXTRA=""
+WORKDIR /project
+COPY requirements/tf2.txt requirements/
+RUN pip install --no-cache-dir "tensorflow${EXTRA}" -r requirements/tf2.txt
+COPY . .
+ENTRYPOINT ["python", "-m", "{{ cookiecutter.project_slug }}.train"]

@@ -1,0 +1,223 @@
+"""What a process does as part of a cluster: chief, worker or parameter server."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Iterator, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError, RunError
+from ..model.model import Model
+from .cluster import Cluster, Task, read_cluster
+from .hooks import EvaluateHook, LastStepHook, LogHook, NanHook, SignalHook
+from .hooks.after_evaluation import AfterEvaluationHook
+from .run import Run
+from .servers import POLL_SECS, LeastBytes
+
+if TYPE_CHECKING:
+    from .session import SessionTrainer
+
+logger = logging.getLogger(__name__)
+
+Hooks = Sequence[tf.train.SessionRunHook]
+
+WATCH_SECS = 5.0  # after which a call that hangs is ended with the process, beyond wait_secs
+
+# What a worker does beside its steps; all else writes what the chief writes.
+WORKERS = (LastStepHook, NanHook, LogHook, SignalHook)
+# The weights move while they are evaluated here: an evaluator reads the checkpoints instead.
+ALONE = (EvaluateHook, AfterEvaluationHook)
+
+
+def take_part(trainer: SessionTrainer, model: Model) -> Role:
+    """What this process does, by its environment: see `cluster.read_cluster`.
+
+    Raises:
+        ConfigError: a variable is wrong, or a setting makes no sense in a cluster.
+        RunError: another program has this process' port.
+    """
+    cluster = read_cluster()
+    if cluster.tasks and not trainer.run_dir:
+        raise ConfigError("run_dir: found none; in a cluster all need the same one, so set it")
+    if cluster.tasks and trainer.patience:
+        raise ConfigError("trainer.patience: nobody evaluates while a cluster trains; set it to 0")
+    if cluster.tasks and model.optimization.accumulate > 1:
+        raise ConfigError(
+            f"model.accumulate={model.optimization.accumulate}: workers of a cluster would gather "
+            "into one sum, each at its own time; set it to 1"
+        )
+    return Role(cluster, trainer.session_config, trainer.cluster_wait_secs)
+
+
+class Role:
+    """A process and its server; that of a cluster without tasks, which has none, does it all.
+
+    Args:
+        cluster: where it belongs.
+        config: the devices and threads; a parameter server has no GPU.
+        wait_secs: how long to wait for others.
+    """
+
+    def __init__(self, cluster: Cluster, config: tf.ConfigProto, wait_secs: float) -> None:
+        self.cluster = cluster
+        self.name = cluster.role
+        self.alone = not cluster.tasks
+        self.wait_secs = wait_secs
+        own = cluster.own
+        if self.alone or self.name == "evaluator":
+            return
+        self._device = f"/job:{own.job}/task:{own.index}"
+        config = self._filtered(config)
+        if self.name == "ps":
+            config.device_count["GPU"] = 0
+        self._spec = tf.train.ClusterSpec(cluster.addresses())
+        try:
+            self.server = tf.train.Server(self._spec, own.job, own.index, config=config)
+        except tf.errors.OpError as error:
+            raise RunError(f"{own}: cannot listen there: {error.message}") from None
+        atexit.register(setattr, self, "server", None)  # TensorFlow 1.15 complains if later
+        self.config = config
+        logger.info("%s of %d trainers, %d ps", own, len(cluster.trainers), len(cluster.servers))
+
+    def _filtered(self, config: tf.ConfigProto) -> tf.ConfigProto:
+        """The same, for sessions that no other trainer can hold up."""
+        filtered = tf.ConfigProto()
+        filtered.CopyFrom(config)
+        others = [] if self.name == "ps" else ["/job:ps"]
+        filtered.device_filters.extend([*others, self._device])
+        return filtered
+
+    def own(self, run: Run) -> Run:
+        """The run as it is for the chief, else a directory in it for what this process writes."""
+        if self.alone:
+            return run
+        whole = Run(os.path.abspath(run.directory))  # parameter servers read its checkpoints, too
+        if self.name == "chief":
+            return whole
+        own = Run(os.path.join(whole.directory, f"{self.name}-{self.cluster.own.index}"))
+        own.checkpoints, own.best = whole.checkpoints, whole.best
+        os.makedirs(own.directory, exist_ok=True)
+        return own
+
+    @contextlib.contextmanager
+    def placed(self) -> Iterator[None]:
+        """Inside of the `with`, variables go to the parameter servers and all else stays here."""
+        if self.alone:
+            yield
+            return
+        strategy = LeastBytes(len(self.cluster.servers))
+        setter = tf.train.replica_device_setter(
+            cluster=self._spec, worker_device=self._device, ps_strategy=strategy
+        )
+        with self.watched(), tf.device(setter):
+            yield
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside of the `with`, this process ends if a parameter server stays away.
+
+        A call to a server that is gone waits for ever, and nothing can stop it.
+        """
+        left = threading.Event()
+
+        def watch() -> None:
+            seen = time.monotonic()
+            while not left.wait(POLL_SECS):
+                if all(map(Task.answers, self.cluster.servers)):
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > self.wait_secs + WATCH_SECS:
+                    logger.error("error: %s", self._missing())
+                    os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            left.set()
+
+    def _missing(self) -> RunError:
+        servers = self.cluster.servers
+        gone = [task for task in servers if not task.answers()] or servers
+        return RunError(
+            f"no answer from {', '.join(map(str, gone))} in {self.wait_secs:g} s; start what is "
+            "missing, or mend the addresses"
+        )
+
+    def session(
+        self, hooks: Hooks, scaffold: tf.train.Scaffold, checkpoints: str, config: tf.ConfigProto
+    ) -> tf.train.MonitoredSession:
+        """The session that trains; in a cluster without the hooks that are another's business."""
+        if self.alone:
+            return tf.train.MonitoredTrainingSession(
+                checkpoint_dir=checkpoints,
+                scaffold=scaffold,
+                hooks=hooks,
+                config=config,
+                save_checkpoint_secs=None,  # our hooks save and count on exact multiples
+                save_checkpoint_steps=None,
+                save_summaries_secs=None,
+                save_summaries_steps=None,
+                log_step_count_steps=None,
+            )
+        if self.name == "chief":
+            hooks = [hook for hook in hooks if not isinstance(hook, ALONE)]
+        else:
+            hooks = [hook for hook in hooks if isinstance(hook, WORKERS)]
+        creator = _SessionCreator(self, scaffold, checkpoints, self._filtered(config))
+        return tf.train.MonitoredSession(creator, hooks)
+
+    def wait_for_servers(self) -> None:
+        """Returns when all parameter servers answer; raises RunError, which names the others."""
+        deadline = time.monotonic() + self.wait_secs
+        while not all(map(Task.answers, self.cluster.servers)):
+            if time.monotonic() > deadline:
+                raise self._missing()
+            time.sleep(POLL_SECS)
+
+
+class _SessionCreator(tf.train.SessionCreator):
+    """Opens a session, also after a failure, when all that it needs are there.
+
+    MonitoredTrainingSession could do it, but looks every 30 s only, and waits for ever.
+    """
+
+    def __init__(
+        self, role: Role, scaffold: tf.train.Scaffold, checkpoints: str, config: tf.ConfigProto
+    ) -> None:
+        self._role = role
+        self._scaffold = scaffold
+        self._checkpoints = checkpoints
+        self._config = config
+
+    def create_session(self) -> tf.Session:
+        role, scaffold = self._role, self._scaffold.finalize()
+        role.wait_for_servers()
+        manager = tf.train.SessionManager(
+            local_init_op=scaffold.local_init_op,
+            ready_op=scaffold.ready_op,
+            ready_for_local_init_op=scaffold.ready_for_local_init_op,
+            recovery_wait_secs=POLL_SECS,
+        )
+        target = role.server.target
+        if role.name == "chief":
+            return manager.prepare_session(
+                target,
+                scaffold.init_op,
+                scaffold.saver,
+                self._checkpoints,
+                config=self._config,
+                init_fn=scaffold.init_fn,
+            )
+        try:
+            return manager.wait_for_session(target, self._config, role.wait_secs)
+        except tf.errors.DeadlineExceededError:
+            raise RunError(
+                f"{role.cluster.trainers[0]} has not given the variables their values in "
+                f"{role.wait_secs:g} s; start it, or see what it says"
+            ) from None
