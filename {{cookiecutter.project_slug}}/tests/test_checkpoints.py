@@ -3,8 +3,10 @@
 import glob
 import logging
 import os
+import re
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -101,6 +103,51 @@ def test_the_step_whose_evaluation_fails_is_saved_before_the_run_ends(
     train("run", 30)
     straight, run = variables(tmp_path / "straight"), variables(tmp_path / "run")
     assert all(np.array_equal(straight[name], run[name]) for name in straight)
+
+
+@pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
+def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_start(
+    tmp_path, digits, monkeypatch, trainer
+):
+    def train(run, last_step=20):
+        made = trainer(
+            run_dir=str(tmp_path / run), last_step=last_step, checkpoint_every_n_steps=10
+        )
+        return made, made.fit(MLP(hidden=16), digits)
+
+    def cut_short(evaluation, session, stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)  # Python's handler runs
+        return means(evaluation, session, stopped)
+
+    means = Evaluation._means
+    _, straight = train("straight")
+    monkeypatch.setattr(Evaluation, "_means", cut_short)
+    stopped, results = train("run")
+    monkeypatch.undo()
+    assert stopped.stopped_by == signal.SIGTERM
+    assert results == {}
+    seen = checkpoint_steps(tmp_path / "run")[-1]
+    assert seen == (20 if trainer is SessionTrainer else 10)  # Keras evaluates each epoch
+    again, results = train("run")
+    assert again.stopped_by is None
+    assert results == straight
+    for file in ("metrics.jsonl", "best/best.json"):
+        made = [(tmp_path / run / file).read_text() for run in ("straight", "run")]
+        found = [re.findall(r'"step": (\d+), "split": "test"|"step": (\d+),\n', m) for m in made]
+        assert found[0] == found[1]
+        assert found[0]
+    assert train("run")[1] == straight  # and now it is finished
+
+
+def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(fit, tmp_path):
+    hours = {"max_to_keep": 2, "checkpoint_every_n_steps": 10}
+    often = {"keep_checkpoint_every_n_hours": 1e-9}
+    fit(tmp_path / "run", last_step=50, **hours, **often)
+    assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 40, 50]
+    (tmp_path / "run" / "checkpoints" / "model.ckpt-50.data-00000-of-00001").write_text("cut")
+    fit(tmp_path / "run", last_step=80, **hours)
+    assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 70, 80]
 
 
 def test_a_damaged_record_in_the_last_evaluation_loses_no_step(fit, tmp_path, digits, caplog):

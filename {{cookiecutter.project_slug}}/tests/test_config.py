@@ -178,6 +178,16 @@ def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
         instantiate(OmegaConf.create({"_target_": "broken.Broken"}))
 
 
+def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp_path):
+    started = load_config(["data=digits", "trainer.last_epoch=1", f"run_dir={tmp_path}"])
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-1.index").write_text("")
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(started, resolve=True))
+    assert load_config([f"run_dir={tmp_path}"]).trainer.last_epoch == 1
+    changed = load_config([f"run_dir={tmp_path}", "trainer.last_step=200"]).trainer
+    assert (changed.last_step, changed.last_epoch) == (200, 0)
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [

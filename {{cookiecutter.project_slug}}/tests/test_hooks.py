@@ -39,7 +39,7 @@ class Scripted:
     def __init__(self, numbers):
         self.numbers = numbers  # step -> loss
 
-    def run(self, session):
+    def run(self, session, stopped):
         step = session.run(tf.train.get_global_step(session.graph))
         return {"loss": self.numbers[step], "size": float(step)}
 
@@ -382,11 +382,19 @@ def test_debug_overfit_brings_the_loss_of_one_batch_near_zero(tmp_path, digits, 
     assert losses[-1] < 0.02 * losses[0]
 
 
+def test_a_preset_that_trains_on_a_few_batches_is_refused_for_a_run_that_has_all(tmp_path, load):
+    plain = load()
+    os.makedirs(str(tmp_path / "run" / "checkpoints"))
+    (tmp_path / "run" / "checkpoints" / "model.ckpt-1.index").write_text("")
+    (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(plain, resolve=True))
+    for debug, batches in (("overfit", 1), ("limit", 2)):
+        with pytest.raises(ConfigError, match=f"trainer.only_batches was 0, is {batches}"):
+            load(f"debug={debug}")
+
+
 @pytest.mark.parametrize(
     ("debug", "key", "value"),
     [
-        ("overfit", "only_batches", 1),
-        ("limit", "last_step", 10),
         ("profile", "profile_steps", [101, 105]),
         ("nan", "max_inner_steps", 1),
     ],

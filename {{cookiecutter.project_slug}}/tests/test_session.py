@@ -558,3 +558,32 @@ def test_devices_and_threads_reach_the_session():
     assert session_config("none").device_count["GPU"] == 0
     with pytest.raises(ConfigError, match='found "some"'):
         session_config("some")
+
+
+def test_the_batch_of_a_nan_in_the_first_step_is_kept(fit, tmp_path):
+    class Logarithm(MLP):
+        def call(self, inputs, training=False):
+            return tf.log(super().call(inputs, training) - 1e6)
+
+    with pytest.raises(RunError, match="after step 0; nothing was written since, and no"):
+        fit(tmp_path / "run", model=Logarithm(hidden=16))
+    with np.load(str(tmp_path / "run" / "nan" / "batch-0.npz")) as batch:
+        assert batch["arr_0"].shape == (64, 28, 28, 1)
+
+
+def test_damaged_lines_of_metrics_and_a_damaged_best_are_passed_over(fit, tmp_path):
+    fit(tmp_path / "run", last_step=10)
+    with open(str(tmp_path / "run" / "metrics.jsonl"), "a") as file:
+        file.write("\0\0\0\n[]\n")
+    (tmp_path / "run" / "best" / "best.json").write_text("{}")
+    results = fit(tmp_path / "run", last_step=20)
+    assert json.loads((tmp_path / "run" / "best" / "best.json").read_text())["step"] == 20
+    lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+    assert lines[-1]["loss"] == results["loss"]
+
+
+def test_a_trace_beyond_the_end_is_refused(fit, tmp_path):
+    with pytest.raises(ConfigError, match=r"found steps=\[100, 105\]; the run ends with 30"):
+        fit(tmp_path / "run", profile_steps=[100, 105])
+    with pytest.raises(ConfigError, match=r"expected .first, last. from 1"):
+        fit(tmp_path / "run", profile_steps=["a", "b"])

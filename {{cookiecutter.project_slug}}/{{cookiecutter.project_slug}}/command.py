@@ -19,13 +19,16 @@ def run_command(command: Callable[[list[str]], int], description: str) -> int:
         description: what --help prints.
     """
     arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(description.strip())
-        return 0
     # So that what has been begun is cleaned up; while it trains, training handles signals.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):  # the latter is not known to Windows
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
+        if {"-h", "--help"} & set(arguments):
+            print(description.strip(), flush=True)
+            return 0
         return command(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

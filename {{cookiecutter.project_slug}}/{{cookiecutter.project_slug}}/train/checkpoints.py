@@ -58,8 +58,12 @@ def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable])
     refuse_other_model(prefix, variables)
     state = tf.train.get_checkpoint_state(directory)
     if state is None or os.path.basename(state.model_checkpoint_path) != os.path.basename(prefix):
-        # All are listed: what is not, max_to_keep would never remove.
+        # Those that max_to_keep is to remove, but not those that are kept for their hours.
         older = [path for path in checkpoints_in(directory) if step_of(path) < step_of(prefix)]
+        if state is not None:
+            known = {os.path.basename(path) for path in state.all_model_checkpoint_paths}
+            newest = max(map(step_of, known))
+            older = [p for p in older if os.path.basename(p) in known or step_of(p) > newest]
         tf.train.update_checkpoint_state(directory, prefix, [*older, prefix])
 
 

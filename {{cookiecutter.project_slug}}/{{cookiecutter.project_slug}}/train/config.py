@@ -24,7 +24,7 @@ from .overrides import check_type, keys_of, nearest_to, split_setting, value_of
 CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
 
 # What a run that is continued may not change: the weights would belong to neither setting.
-FIXED = ("seed", "data", "model", "trainer.seed")
+FIXED = ("seed", "data", "model", "trainer.seed", "trainer.only_batches")
 FREE = ("data.directory",)  # but for where the same data lie
 
 PLACES = {"loss": "loss@model.loss"}  # a group that a model's YAML includes, as Hydra calls it
@@ -43,6 +43,8 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
     changes = {key: value for key, value in settings.items() if key not in choices}
     for group, choice in choices.items():
         _check_choice(group, choice)
+    if "trainer.last_step" in changes:  # else the epoch that a run was started with would count
+        changes.setdefault("trainer.last_epoch", "0")
     try:
         config = _compose(name, choices)
         typed = changes.get("run_dir") or changes.get("trainer.run_dir")

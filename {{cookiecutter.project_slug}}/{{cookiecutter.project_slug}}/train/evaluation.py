@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
@@ -40,15 +42,22 @@ class Evaluation:
         #: What `run` finds: "loss" and each measure.
         self.names = list(self._sums)
 
-    def run(self, session: tf.Session) -> dict[str, float]:
-        """The means over all examples; with averages of the weights, theirs."""
-        with self._averages.in_place(session):
-            return self._means(session)
+    def run(
+        self, session: tf.Session, stopped: Callable[[], Any] = lambda: None
+    ) -> dict[str, float]:
+        """The means over all examples; with averages of the weights, theirs.
 
-    def _means(self, session: tf.Session) -> dict[str, float]:
+        Args:
+            session: holds the weights.
+            stopped: looked at before each batch; if true, there is no result, but {}.
+        """
+        with self._averages.in_place(session):
+            return self._means(session, stopped)
+
+    def _means(self, session: tf.Session, stopped: Callable[[], Any]) -> dict[str, float]:
         session.run(self._iterator.initializer)
         totals, examples = dict.fromkeys(self._sums, 0.0), 0
-        while True:
+        while not stopped():
             try:
                 sums, size = session.run([self._sums, self._size])
             except tf.errors.OutOfRangeError:
@@ -56,3 +65,4 @@ class Evaluation:
             examples += int(size)
             for name, value in sums.items():
                 totals[name] += float(value)
+        return {}

@@ -67,7 +67,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.evaluate.acted == self._step:
+        if self.evaluate.evaluated == self._step:
             logs.update({f"val_{name}": value for name, value in self.evaluate.results.items()})
 
     def end(self, session: tf.Session) -> None:

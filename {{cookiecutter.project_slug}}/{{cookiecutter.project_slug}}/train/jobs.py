@@ -27,7 +27,7 @@ from .config import CONF
 logger = logging.getLogger(__name__)
 
 ONE_BY_ONE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 class Job(NamedTuple):

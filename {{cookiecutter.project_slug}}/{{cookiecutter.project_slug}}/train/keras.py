@@ -93,12 +93,10 @@ class KerasTrainer(SessionTrainer):
         epoch, ends = dataset.steps_per_epoch(dataset.training_split), (1, last_step)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
         scaffold = self._scaffold(model)
-        checkpoint = CheckpointHook(
-            run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs
-        )
-        evaluate = EvaluateHook(
-            evaluation, run.evaluations, run.metrics, epoch, 0, ends[1:], checkpoint.save
-        )
+        how: tuple = (scaffold.saver, *self.checkpoint_every, inputs, ends[1:])
+        checkpoint = CheckpointHook(run.checkpoint_prefix, *how)
+        how = (epoch, 0, ends[1:], checkpoint.save, lambda: self.stopped_by)
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
         self._signals = SignalHook()
         step = tf.train.get_global_step().read_value()
         rate = tf.summary.scalar("learning_rate", model.optimization.rate(step - 1))
@@ -109,10 +107,10 @@ class KerasTrainer(SessionTrainer):
                 *(run.directory, rate, *self.summary_every, ends),
                 *(dataset.batch_size, (), run.config),
             ),
+            checkpoint,  # before the evaluation, as under the session trainer
             evaluate,
             BestHook(evaluate, run.best, scaffold.saver, **self.best),
             EarlyStopHook(evaluate, **self.early_stop),
-            checkpoint,
             self._signals,
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Callable, Sequence
 
@@ -10,6 +11,8 @@ import tensorflow.compat.v1 as tf
 from ..data.dataset import Dataset
 from ..errors import ModelError, RunError
 from .hooks.every import EveryHook
+
+logger = logging.getLogger(__name__)
 
 
 class LeanLoop:
@@ -33,6 +36,10 @@ class LeanLoop:
     ) -> None:
         self._hooks = [hook for hook in hooks if hasattr(hook, "next_step")]
         self._max_steps = max_steps if 0 < len(self._hooks) == len(hooks) else 1
+        for hook in hooks if max_steps > 1 else ():
+            if hook not in self._hooks:
+                name = type(hook).__name__
+                logger.info("%s has no next_step: every step runs in the open, slower", name)
         self._secs_per_step = float("inf")  # unknown, so the first steps are all seen
         self._measured_from: tuple[int, float] | None = None
         self._global_step = tf.train.get_or_create_global_step()

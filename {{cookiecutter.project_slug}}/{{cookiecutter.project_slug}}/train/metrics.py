@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -18,11 +19,15 @@ def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:
-    """All lines; none if there is no file. A last line cut short by a kill is left out."""
+    """All lines; none if there is no file. What a kill or a power cut has damaged is left out."""
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    lines = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict) and {"step", "split"} <= set(line)]
 
 
 def last_metrics(path: str, split: str) -> dict[str, float]:

@@ -80,7 +80,7 @@ class Run:
                 with self._logged(), disk_errors(self.directory):
                     yield
             finally:
-                if new and not os.path.exists(self.metrics):
+                if new and not os.path.exists(self.metrics) and not os.path.exists(self.nan):
                     shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ from .hooks.events import drop_events_after
 from .hooks.every import STEP_AFTER_UPDATE, EveryHook
 from .hooks.input import training_input
 from .loop import LeanLoop, batches_ended
-from .metrics import drop_metrics_after, last_metrics
+from .metrics import drop_metrics_after, last_metrics, read_metrics
 from .new_directory import new_directory
 from .roles import take_part
 from .run import Run, describe_start
@@ -144,7 +144,7 @@ class SessionTrainer:
             return follow(self, role, self._signals, model, dataset, run, last_step)
         _, step = newest_checkpoint(run.checkpoints)
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
-        if step >= last_step:
+        if step >= last_step and not self._owes_evaluation(run, dataset, step, last_step):
             finished = f"{step} steps are done"
         if not finished:
             with run.opened(), tf.Graph().as_default(), role.placed(), damage_named(dataset):
@@ -161,7 +161,7 @@ class SessionTrainer:
         tf.set_random_seed(self.seed)
         train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
-        if step >= last_step:
+        if step >= last_step and not self._owes_evaluation(run, dataset, step, last_step):
             return
         if checkpoint and self._role.name == "chief":
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
@@ -174,7 +174,7 @@ class SessionTrainer:
         try:
             session = self._role.session(hooks, scaffold, run.checkpoints, self.session_config)
             with session, self._nan.reported():
-                while not session.should_stop():
+                while step < last_step and not session.should_stop():
                     session.run_step_fn(loop.advance)  # steps that no hook wants to see
                     session.run(train_op)
                 data_ended = False  # the session passes over an OutOfRangeError in silence
@@ -184,6 +184,15 @@ class SessionTrainer:
                     hook.close()
         if data_ended:
             raise batches_ended(hooks, last_step, dataset)
+
+    def _owes_evaluation(self, run: Run, dataset: Dataset, step: int, last_step: int) -> bool:
+        """Whether training was done, but stopped in the evaluation of the last step."""
+        evaluated = [
+            line["step"]
+            for line in read_metrics(run.metrics)
+            if line["split"] == dataset.evaluation_split
+        ]
+        return self._role.alone and step == last_step and step not in evaluated
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int
@@ -202,8 +211,10 @@ class SessionTrainer:
         scaffold = self._scaffold(model, summaries)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
         every, ends, last = self.evaluate_every, (1, last_step), [last_step]
-        save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *self.checkpoint_every, inputs)
-        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *every, last, save.save)
+        how: tuple = (scaffold.saver, *self.checkpoint_every, inputs, last)
+        save = CheckpointHook(run.checkpoint_prefix, *how)
+        how = (*every, last, save.save, lambda: self.stopped_by)
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
         batch = (features, labels)
         self._nan = NanHook(run.nan, train_op, iterator, batch, *inputs, alone=self._role.alone)
         hooks = [
@@ -214,12 +225,12 @@ class SessionTrainer:
                 *(run.directory, summaries, *self.summary_every, ends),
                 *(dataset.batch_size, image_summaries(features), run.config),
             ),
+            save,  # before the evaluation, which may be long, and is made up for after a restart
             evaluate,
             BestHook(evaluate, run.best, scaffold.saver, **self.best),
             EarlyStopHook(evaluate, **self.early_stop),
-            ProfileHook(run.profile, self.profile_steps),
+            ProfileHook(run.profile, self.profile_steps, last_step),
             ProgressHook(shown["loss"], dataset.batch_size, last_step),
-            save,  # after the evaluation, which a restart from before both makes again
         ]
         inner_steps = self.max_inner_steps if self._role.alone else 1
         loop = LeanLoop(lambda: model.training_step(*iterator.get_next())[0], hooks, inner_steps)

@@ -32,10 +32,18 @@ class AfterEvaluationHook(EveryHook):
         self.metric = metric
         self.mode = mode
 
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        if self.step and self.evaluate.evaluated == self.step:  # made up for just now
+            self._tell(tf.train.SessionRunContext(None, session))
+
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
         super().after_run(run_context, run_values)
-        if self.evaluate.acted > self.acted:
-            self.acted = self.evaluate.acted
-            self.evaluated(run_context, self.acted, self.evaluate.results[self.metric])
+        if self.evaluate.evaluated > self.acted:
+            self._tell(run_context)
+
+    def _tell(self, run_context: tf.train.SessionRunContext) -> None:
+        self.acted = self.evaluate.evaluated
+        self.evaluated(run_context, self.acted, self.evaluate.results[self.metric])

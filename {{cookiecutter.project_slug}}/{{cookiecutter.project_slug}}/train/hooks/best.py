@@ -75,7 +75,7 @@ def read_best(directory: str) -> dict[str, Any]:
     try:
         with open(os.path.join(directory, "best.json"), encoding="utf-8") as file:
             best = json.load(file)
-    except (OSError, ValueError):
+        best["checkpoint"] = os.path.join(directory, best["checkpoint"])
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
-    best["checkpoint"] = os.path.join(directory, best["checkpoint"])
     return best if os.path.exists(f"{best['checkpoint']}.index") else {}

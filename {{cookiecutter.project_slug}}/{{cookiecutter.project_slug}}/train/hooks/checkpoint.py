@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -16,7 +16,7 @@ class CheckpointHook(EveryHook):
     Args:
         prefix: path of the checkpoints; the step is appended.
         saver: writes them; default the Scaffold's.
-        every_n_steps, every_n_secs: see `EveryHook`.
+        every_n_steps, every_n_secs, always: see `EveryHook`.
         listeners: what else to do before and after a checkpoint is written.
     """
 
@@ -27,8 +27,9 @@ class CheckpointHook(EveryHook):
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
         listeners: Sequence[tf.train.CheckpointSaverListener] = (),
+        always: Collection[int] = (),
     ) -> None:
-        super().__init__(every_n_steps, every_n_secs)
+        super().__init__(every_n_steps, every_n_secs, always)
         self.prefix = prefix
         self._saver = saver
         self._listeners = listeners

@@ -8,7 +8,7 @@ from typing import Any, Callable, Collection
 import tensorflow.compat.v1 as tf
 
 from ..evaluation import Evaluation
-from ..metrics import append_metrics
+from ..metrics import append_metrics, read_metrics
 from .events import EventsHook
 
 logger = logging.getLogger(__name__)
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 class EvaluateHook(EventsHook):
     """Runs an `Evaluation`, logs its means, and keeps the newest in `results`.
 
+    Let the hook that writes checkpoints come before it: an evaluation may be long, and what stops
+    or kills it then costs no step. One that is missing where a run goes on is made up for.
+
     Args:
         evaluation: built in the graph that is trained.
         directory: where the event file goes; TensorBoard then shows training and evaluation
@@ -24,6 +27,10 @@ class EvaluateHook(EventsHook):
         metrics_file: path of the JSON lines.
         every_n_steps, every_n_secs, always: see `EveryHook`.
         if_fails: called with session and step where an evaluation fails, which ends training.
+        stopped: true if training is to end now, without the rest of an evaluation.
+
+    Attributes:
+        evaluated: the step of `results`.
     """
 
     def __init__(
@@ -35,21 +42,39 @@ class EvaluateHook(EventsHook):
         every_n_secs: float = 0.0,
         always: Collection[int] = (),
         if_fails: Callable[[tf.Session, int], None] | None = None,
+        stopped: Callable[[], Any] = lambda: None,
     ) -> None:
         super().__init__(directory, every_n_steps, every_n_secs, always)
         self.evaluation = evaluation
         self.metrics_file = metrics_file
         self.if_fails = if_fails
+        self.stopped = stopped
         self.results: dict[str, float] = {}
+        self.evaluated = 0
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        due = self.every_n_steps and self.step % self.every_n_steps == 0
+        if self.step and (due or self.step in self.always) and not self._is_known():
+            self.act(session, self.step, {})
+
+    def _is_known(self) -> bool:
+        split = self.evaluation.split
+        lines = read_metrics(self.metrics_file)
+        return any((line["step"], line["split"]) == (self.step, split) for line in lines)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         try:
-            self.results = self.evaluation.run(session)
+            results = self.evaluation.run(session, self.stopped)
         except Exception:
             if self.if_fails:
                 self.if_fails(session, step)
                 logger.warning("the evaluation of step %d failed; the step itself is saved", step)
             raise
+        if not results:
+            logger.info("step %d  the evaluation is left for the next start", step)
+            return
+        self.results, self.evaluated = results, step
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.results.items())
         logger.info("step %d  %s: %s", step, self.evaluation.split, shown)
         append_metrics(self.metrics_file, step, self.evaluation.split, self.results)

@@ -75,8 +75,8 @@ class NanHook(EveryHook):
             except (tf.errors.OpError, OSError) as failed:
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise RunError(
-                f"{found.group(1).strip()} after step {step}; nothing was written since, so the "
-                f"checkpoints are finite; {seen}; start a new run with a lower "
+                f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
+                f"checkpoint holds it; {seen}; start a new run with a lower "
                 "model.learning_rate or model.loss_scale, or another model.clip"
             ) from None
 

@@ -21,11 +21,17 @@ class ProfileHook(EveryHook):
         directory: where they go.
         steps: the first and the last to trace, none if empty; the first of a process is slower
             than the others.
+        last_step: that of the run.
     """
 
-    def __init__(self, directory: str, steps: Sequence[int] = ()) -> None:
-        if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+    def __init__(
+        self, directory: str, steps: Sequence[int] = (), last_step: float = float("inf")
+    ) -> None:
+        whole = all(isinstance(step, int) for step in steps)
+        if steps and not (whole and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
             raise ConfigError(f"ProfileHook: found steps={steps}; expected [first, last] from 1")
+        if steps and steps[-1] > last_step:
+            raise ConfigError(f"ProfileHook: found steps={steps}; the run ends with {last_step}")
         super().__init__(always=range(steps[0], steps[1] + 1) if steps else ())
         self.directory = directory
 

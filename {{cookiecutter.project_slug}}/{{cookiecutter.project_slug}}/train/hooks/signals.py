@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end training after the running step, with a checkpoint."""
+"""SIGTERM, SIGHUP and Ctrl-C end training after the running step, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import tensorflow.compat.v1 as tf
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A terminal that is closed sends SIGHUP, which Windows does not know.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
 ECHO_SECS = 0.3
 
 
 class SignalHook(tf.train.SessionRunHook):
-    """Asks the session to stop on SIGTERM and SIGINT; a second one ends the process at once.
+    """Asks the session to stop on one of SIGNALS; a second one ends the process at once.
 
     Python calls its handlers only after `session.run` returns, which a loop in the graph may put
     off for long. So a thread, which the signal wakes through a socket, runs `stop_op` meanwhile.
@@ -45,7 +46,8 @@ class SignalHook(tf.train.SessionRunHook):
         reader, writer = socket.socketpair()
         writer.setblocking(False)
         self._restore.callback(writer.close)  # which ends the thread
-        for number in SIGNALS:
+        handled = [n for n in set(SIGNALS) if signal.getsignal(n) != signal.SIG_IGN]  # as by nohup
+        for number in handled:
             before = signal.signal(number, self._receive)
             self._restore.callback(signal.signal, number, before)
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
