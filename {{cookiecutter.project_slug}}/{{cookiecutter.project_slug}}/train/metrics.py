@@ -30,6 +30,11 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict) and {"step", "split"} <= set(line)]
 
 
+def is_evaluated(path: str, split: str, step: int) -> bool:
+    """Whether there is a line about a split after so many steps."""
+    return any((line["step"], line["split"]) == (step, split) for line in read_metrics(path))
+
+
 def last_metrics(path: str, split: str) -> dict[str, float]:
     """The newest numbers of a split; empty if there are none."""
     lines = [line for line in read_metrics(path) if line.pop("split") == split]

@@ -34,7 +34,7 @@ from .hooks.events import drop_events_after
 from .hooks.every import STEP_AFTER_UPDATE, EveryHook
 from .hooks.input import training_input
 from .loop import LeanLoop, batches_ended
-from .metrics import drop_metrics_after, last_metrics, read_metrics
+from .metrics import drop_metrics_after, is_evaluated, last_metrics
 from .new_directory import new_directory
 from .roles import take_part
 from .run import Run, describe_start
@@ -144,7 +144,7 @@ class SessionTrainer:
             return follow(self, role, self._signals, model, dataset, run, last_step)
         _, step = newest_checkpoint(run.checkpoints)
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
-        if step >= last_step and not self._owes_evaluation(run, dataset, step, last_step):
+        if self._is_done(run, dataset, step, last_step):
             finished = f"{step} steps are done"
         if not finished:
             with run.opened(), tf.Graph().as_default(), role.placed(), damage_named(dataset):
@@ -161,7 +161,7 @@ class SessionTrainer:
         tf.set_random_seed(self.seed)
         train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
-        if step >= last_step and not self._owes_evaluation(run, dataset, step, last_step):
+        if self._is_done(run, dataset, step, last_step):
             return
         if checkpoint and self._role.name == "chief":
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
@@ -185,14 +185,10 @@ class SessionTrainer:
         if data_ended:
             raise batches_ended(hooks, last_step, dataset)
 
-    def _owes_evaluation(self, run: Run, dataset: Dataset, step: int, last_step: int) -> bool:
-        """Whether training was done, but stopped in the evaluation of the last step."""
-        evaluated = [
-            line["step"]
-            for line in read_metrics(run.metrics)
-            if line["split"] == dataset.evaluation_split
-        ]
-        return self._role.alone and step == last_step and step not in evaluated
+    def _is_done(self, run: Run, dataset: Dataset, step: int, last_step: int) -> bool:
+        """Whether training has come to its end, and the evaluation of that, too."""
+        owed = self._role.alone and not is_evaluated(run.metrics, dataset.evaluation_split, step)
+        return step > last_step or (step == last_step and not owed)
 
     def _build(
         self, model: Model, dataset: Dataset, run: Run, last_step: int

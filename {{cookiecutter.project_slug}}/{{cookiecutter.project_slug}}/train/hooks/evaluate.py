@@ -8,7 +8,7 @@ from typing import Any, Callable, Collection
 import tensorflow.compat.v1 as tf
 
 from ..evaluation import Evaluation
-from ..metrics import append_metrics, read_metrics
+from ..metrics import append_metrics, is_evaluated
 from .events import EventsHook
 
 logger = logging.getLogger(__name__)
@@ -55,13 +55,9 @@ class EvaluateHook(EventsHook):
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
         due = self.every_n_steps and self.step % self.every_n_steps == 0
-        if self.step and (due or self.step in self.always) and not self._is_known():
+        known = is_evaluated(self.metrics_file, self.evaluation.split, self.step)
+        if self.step and (due or self.step in self.always) and not known:
             self.act(session, self.step, {})
-
-    def _is_known(self) -> bool:
-        split = self.evaluation.split
-        lines = read_metrics(self.metrics_file)
-        return any((line["step"], line["split"]) == (self.step, split) for line in lines)
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         try:
