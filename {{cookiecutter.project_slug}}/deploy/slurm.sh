@@ -15,6 +15,8 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}" # on a disk that all nodes share
 export PS_TASKS=1
 run_dir="runs/slurm-${SLURM_JOB_ID:?start this with sbatch}"
+# A job that is requeued may come to other nodes, which cannot see that the holder of a lock is gone. The directory is this job's alone.
+if ((${SLURM_RESTART_COUNT:-0})); then rm -f "$run_dir/lock" "$run_dir"/worker-*/lock "$run_dir"/evaluator-*/lock; fi
 # A task that dies ends no other: the rest of a cluster goes on without it.
 srun --distribution=block --kill-on-bad-exit=0 --wait=0 \
   .venv/bin/python -m {{ cookiecutter.project_slug }}.train "run_dir=$run_dir" "$@"

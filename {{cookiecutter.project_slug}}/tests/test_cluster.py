@@ -89,6 +89,14 @@ def test_a_sparse_map_of_workers_keeps_their_numbers():
         ('{"cluster": {"ps": ["a:1"]}}', r"TF_CONFIG\.task: found {}"),
         ('{"cluster": ["a:1"], "task": {"type": "ps"}}', r'TF_CONFIG\.cluster: found \["a:1"\]'),
         ('{"sparseCluster": {"ps": ["a:1"]}}', "enableDynamicWorker"),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker"}}',
+            r"TF_CONFIG\.task\.index: found null",
+        ),
+        (
+            '{"cluster": {"ps": 5}, "task": {"type": "ps", "index": 0}}',
+            r"TF_CONFIG\.cluster\.ps: found 5",
+        ),
     ],
 )
 def test_half_a_tf_config_is_refused_by_field(text, message):

@@ -587,3 +587,14 @@ def test_a_trace_beyond_the_end_is_refused(fit, tmp_path):
         fit(tmp_path / "run", profile_steps=[100, 105])
     with pytest.raises(ConfigError, match=r"expected .first, last. from 1"):
         fit(tmp_path / "run", profile_steps=["a", "b"])
+
+
+@pytest.mark.parametrize("made", ["checkpoints/model.ckpt-5.index", "worker-1"])
+def test_a_new_directory_that_holds_a_checkpoint_or_anothers_log_is_not_removed(tmp_path, made):
+    # The chief of a cluster may never see a step that is logged.
+    with Run(str(tmp_path / "run")).opened():
+        (tmp_path / "run" / made).write_text("")
+    assert (tmp_path / "run" / made).exists()
+    with Run(str(tmp_path / "other")).opened():
+        pass
+    assert not (tmp_path / "other").exists()

@@ -64,18 +64,20 @@ class Process:
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         logger.info("%s is process %d", self.name, self._child.pid)
-        threading.Thread(target=self._show, args=(self._child.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._show, args=(self._child.stdout,), daemon=True)
+        self._reader.start()
 
     def _show(self, lines: Iterator[str]) -> None:
         for line in lines:
-            sys.stdout.write(f"[{self.name}] {line}")
-            sys.stdout.flush()
+            with contextlib.suppress(BrokenPipeError):  # of `| head`; read on, or the role blocks
+                print(f"[{self.name}] {line}", end="", flush=True)
 
     def poll(self) -> None:
         """Sees whether it has ended; one that was killed by a signal may start again."""
         code = self._child.poll() if self.code is None else None
         if code is None:
             return
+        self._reader.join(5)  # its last lines
         code = 128 - code if code < 0 else code
         logger.info("%s ended with %d", self.name, code)
         if code >= 128 and self._restarts:
@@ -118,7 +120,11 @@ def launch(arguments: list[str]) -> int:
             task = {"cluster": cluster, "task": {"type": job, "index": index}}
             processes.append(Process(f"{job} {index}", task, settings, given.restarts))
         wait(processes)
+        stayed = [process.name for process in processes if process.code is None]
         end(processes, signal.SIGTERM)
+        if stayed and processes[0].code == 0:
+            logger.error("%s did not leave in %g s", ", ".join(stayed), END_SECS)
+            return 1
         return max(process.code or 0 for process in processes if not process.told)
     except (KeyboardInterrupt, SystemExit):
         logger.warning("ending all, which may take a while; Ctrl-C again ends them at once")

@@ -112,7 +112,9 @@ def _from_tf_config(config: dict[str, Any]) -> Cluster:
         if not isinstance(value, dict) or not value:
             raise ConfigError(f"TF_CONFIG.{field}: found {json.dumps(value)}, {FORM}")
     tasks = [task for job in jobs for task in _tasks(job, jobs[job])]
-    job, index = own.get("type"), own.get("index", 0)
+    job, index = own.get("type"), own.get("index")
+    if not re.fullmatch(r"\d+", str(index)):
+        raise ConfigError(f"TF_CONFIG.task.index: found {json.dumps(index)}, expected a number")
     job = "chief" if job == "master" else job
     if job not in JOBS:
         raise ConfigError(f"TF_CONFIG.task.type: found {job}, expected one of {', '.join(JOBS)}")
@@ -132,6 +134,8 @@ def _tasks(job: str, addresses: Any) -> Iterator[Task]:
     job = "chief" if job == "master" else job
     if job not in JOBS:
         raise ConfigError(f"{field}: there is no such job; expected one of {', '.join(JOBS)}")
+    if not isinstance(addresses, (list, dict)):
+        raise ConfigError(f"{field}: found {json.dumps(addresses)}, expected a list of host:port")
     pairs = addresses.items() if isinstance(addresses, dict) else enumerate(addresses)
     for index, address in pairs:
         if not re.fullmatch(r"\d+", str(index)) or not re.fullmatch(r".+:\d+", str(address)):

@@ -70,9 +70,8 @@ def follow(
                 there = chief.answers()  # before the look, which then finds the chief's last one
                 seen = time.monotonic() if there else seen
                 newest = (checkpoints_in(run.checkpoints) or [""])[-1]
-                if newest != known:
+                if newest != known and _evaluate(session, saver, newest, evaluate, best):
                     known = newest
-                    _evaluate(session, saver, newest, evaluate, best)
                 elif step_of(known) >= last_step and not there:
                     break
                 elif time.monotonic() - seen > wait_secs:
@@ -90,12 +89,13 @@ def _evaluate(
     checkpoint: str,
     evaluate: EvaluateHook,
     best: BestHook,
-) -> None:
+) -> bool:
+    """Whether it could be read: the chief keeps only some, and may still be writing."""
     try:
         saver.restore(session, checkpoint)
-    except (tf.errors.OpError, ValueError) as error:  # the chief keeps only some
-        logger.warning("%s cannot be read: %s", checkpoint, str(error).partition("\n")[0])
-        return
+    except (tf.errors.OpError, ValueError) as error:
+        logger.warning("%s cannot be read yet: %s", checkpoint, str(error).partition("\n")[0])
+        return False
     step = step_of(checkpoint)
     if not evaluate.writer:
         evaluate.after_create_session(session, None)
@@ -103,3 +103,4 @@ def _evaluate(
     evaluate.act(session, step, {})
     context = tf.train.SessionRunContext(None, session)
     best.evaluated(context, step, evaluate.results[best.metric])
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import json
 import logging
@@ -80,7 +81,10 @@ class Run:
                 with self._logged(), disk_errors(self.directory):
                     yield
             finally:
-                if new and not os.path.exists(self.metrics) and not os.path.exists(self.nan):
+                kept = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
+                # In a cluster, too, where others write their logs into it.
+                kept += glob.glob(f"{glob.escape(self.directory)}/*-[0-9]*")
+                if new and not any(map(os.path.exists, kept)):
                     shutil.rmtree(self.directory, ignore_errors=True)
 
     @contextlib.contextmanager
