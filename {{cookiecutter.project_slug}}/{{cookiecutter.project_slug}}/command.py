@@ -20,9 +20,9 @@ def run_command(command: Callable[[list[str]], int], description: str) -> int:
     """
     arguments = sys.argv[1:]
     # So that what has been begun is cleaned up; while it trains, training handles signals.
-    for name in ("SIGTERM", "SIGHUP"):  # the latter is not known to Windows
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        # A job of a sweep inherits that SIGTERM is ignored; SIGHUP is, by nohup.
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:

@@ -46,8 +46,9 @@ class SignalHook(tf.train.SessionRunHook):
         reader, writer = socket.socketpair()
         writer.setblocking(False)
         self._restore.callback(writer.close)  # which ends the thread
-        handled = [n for n in set(SIGNALS) if signal.getsignal(n) != signal.SIG_IGN]  # as by nohup
-        for number in handled:
+        for number in set(SIGNALS):
+            if number not in SIGNALS[:2] and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # as nohup has it; the others a sweep ignores, and its jobs inherit that
             before = signal.signal(number, self._receive)
             self._restore.callback(signal.signal, number, before)
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
