@@ -80,7 +80,7 @@ def test_a_second_signal_ends_the_process_in_the_middle_of_a_step(start, tmp_pat
         "import tensorflow.compat.v1 as tf, time\n"
         "class Slow(tf.train.SessionRunHook):\n"
         "    def after_run(self, run_context, run_values):\n"
-        "        print('slow', flush=True)\n"
+        "        print('in the hook', flush=True)\n"
         "        end = time.time() + 60\n"
         "        while time.time() < end: time.sleep(0.1)\n"
     )
@@ -89,7 +89,7 @@ def test_a_second_signal_ends_the_process_in_the_middle_of_a_step(start, tmp_pat
         process = start("trainer.hooks=[{_target_: slow.Slow}]")
     finally:
         del os.environ["PYTHONPATH"]
-    wait_for(tmp_path / "output", "slow")
+    wait_for(tmp_path / "output", "in the hook")
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
