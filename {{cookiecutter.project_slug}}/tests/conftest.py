@@ -1,8 +1,12 @@
 """Small data and short runs that the tests share."""
 
 import contextlib
+import glob
 import io
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +83,39 @@ def variables():
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
     return variables
+
+
+@pytest.fixture
+def checkpoint_steps():
+    """The steps of a run's checkpoints: checkpoint_steps(run_dir) -> [10, 20]."""
+
+    def checkpoint_steps(run_dir):
+        found = glob.glob(f"{run_dir}/checkpoints/model.ckpt-*.index")
+        return sorted(int(path.split("-")[-1].split(".")[0]) for path in found)
+
+    return checkpoint_steps
+
+
+@pytest.fixture
+def start(tmp_path, digits_directory):
+    """start(*words) -> `train <words>`, first of a group of processes, printing to tmp_path/output.
+
+    It trains on the digits, in tmp_path/run.
+    """
+
+    def start(*words):
+        data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
+        data += ["data.test_examples=130", f"run_dir={tmp_path}/run"]
+        with open(str(tmp_path / "output"), "w") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", train.__module__.rpartition(".")[0], *data, *words],
+                cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    return start
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What is saved when something fails or comes at a bad moment, and what a damaged file costs."""
 
-import glob
 import logging
 import os
 import re
@@ -20,11 +19,6 @@ from {{ cookiecutter.project_slug }}.train.evaluation import Evaluation
 from {{ cookiecutter.project_slug }}.train.hooks.every import EveryHook
 from {{ cookiecutter.project_slug }}.train.keras import KerasTrainer
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
-
-
-def checkpoint_steps(run_dir):
-    found = glob.glob(f"{run_dir}/checkpoints/model.ckpt-*.index")
-    return sorted(int(path.split("-")[-1].split(".")[0]) for path in found)
 
 
 class At(EveryHook):
@@ -73,7 +67,9 @@ def test_the_newest_checkpoint_that_is_whole_is_found_with_a_warning(
         assert "model.ckpt-20 is damaged, looking for an older one" in record.getMessage()
 
 
-def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(fit, tmp_path):
+def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(
+    fit, tmp_path, checkpoint_steps
+):
     hours = {"max_to_keep": 1, "keep_checkpoint_every_n_hours": 1e-9}
     fit(tmp_path / "run", last_step=30, checkpoint_every_n_steps=10, **hours)
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 30]
@@ -84,7 +80,12 @@ def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(fit, t
 
 @pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
 def test_the_step_whose_evaluation_fails_is_saved_before_the_run_ends(
-    tmp_path, digits, variables, monkeypatch, trainer
+    tmp_path,
+    digits,
+    variables,
+    monkeypatch,
+    trainer,
+    checkpoint_steps,
 ):
     def train(run, last_step):
         settings = {"last_step": last_step, "checkpoint_every_n_steps": 15}
@@ -107,7 +108,11 @@ def test_the_step_whose_evaluation_fails_is_saved_before_the_run_ends(
 
 @pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
 def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_start(
-    tmp_path, digits, monkeypatch, trainer
+    tmp_path,
+    digits,
+    monkeypatch,
+    trainer,
+    checkpoint_steps,
 ):
     def train(run, last_step=20):
         made = trainer(
@@ -140,7 +145,9 @@ def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_s
     assert train("run")[1] == straight  # and now it is finished
 
 
-def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(fit, tmp_path):
+def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(
+    fit, tmp_path, checkpoint_steps
+):
     hours = {"max_to_keep": 2, "checkpoint_every_n_steps": 10}
     often = {"keep_checkpoint_every_n_hours": 1e-9}
     fit(tmp_path / "run", last_step=50, **hours, **often)
@@ -150,7 +157,9 @@ def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(fit, tmp_
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 70, 80]
 
 
-def test_a_damaged_record_in_the_last_evaluation_loses_no_step(fit, tmp_path, digits, caplog):
+def test_a_damaged_record_in_the_last_evaluation_loses_no_step(
+    fit, tmp_path, digits, caplog, checkpoint_steps
+):
     digits.prepare()
     shutil.copytree(os.path.dirname(digits.files("test")[0]), str(tmp_path / "data"))
     dataset = Digits(str(tmp_path / "data"), 640, 130, batch_size=64, memory_share=0.0)
@@ -169,7 +178,12 @@ def test_a_damaged_record_in_the_last_evaluation_loses_no_step(fit, tmp_path, di
 
 
 def test_a_signal_while_the_last_checkpoint_is_written_waits_until_it_is_whole(
-    fit, tmp_path, digits, variables, monkeypatch
+    fit,
+    tmp_path,
+    digits,
+    variables,
+    monkeypatch,
+    checkpoint_steps,
 ):
     save = tf.train.Saver.save
 

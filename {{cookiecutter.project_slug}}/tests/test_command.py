@@ -14,24 +14,6 @@ PACKAGE = "{{ cookiecutter.project_slug }}"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-@pytest.fixture
-def start(tmp_path, digits_directory):
-    """start(*settings) -> a training process with its output in `tmp_path/output`."""
-
-    def start(*settings):
-        data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
-        command = [sys.executable, "-m", f"{PACKAGE}.train", *data, "data.test_examples=130"]
-        with open(str(tmp_path / "output"), "w") as output:
-            return subprocess.Popen(
-                [*command, f"run_dir={tmp_path}/run", *settings],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    return start
-
-
 def wait_for(path, text):
     """Waits until a file holds the text; fails after a minute."""
     for _ in range(600):

@@ -85,12 +85,9 @@ def launched(digits, digits_directory):
         yield launched
 
 
-def checkpoint_steps(run_dir):
-    found = glob.glob(f"{run_dir}/**/*.index", recursive=True)
-    return sorted(int(path.split("-")[-1].split(".")[0]) for path in found if "/best/" not in path)
-
-
-def test_a_cluster_trains_evaluates_and_ends_with_one_run_written_by_the_chief(launched, tmp_path):
+def test_a_cluster_trains_evaluates_and_ends_with_one_run_written_by_the_chief(
+    launched, tmp_path, checkpoint_steps
+):
     run = tmp_path / "run"
     cluster = launched("--evaluator", f"run_dir={run}", "trainer.last_step=600")
     assert cluster.end() == 0, "".join(cluster.lines)
@@ -110,7 +107,9 @@ def test_a_cluster_trains_evaluates_and_ends_with_one_run_written_by_the_chief(l
 
 
 @pytest.mark.parametrize("role", ["worker 1", "worker 0", "ps 0"])
-def test_a_process_that_is_killed_and_started_again_goes_on(launched, tmp_path, role):
+def test_a_process_that_is_killed_and_started_again_goes_on(
+    launched, tmp_path, role, checkpoint_steps
+):
     run = tmp_path / "run"
     cluster = launched("--restarts", "1", f"run_dir={run}", "trainer.last_step=600")
     cluster.read_to(r"worker 0\] .* step [1-9]\d\d ")
@@ -136,7 +135,7 @@ def test_a_parameter_server_that_stays_away_ends_all_and_is_named(launched, tmp_
     assert re.search(r"\[worker 0\] .*error: no answer from ps 0", "".join(cluster.lines))
 
 
-def test_ctrl_c_saves_and_leaves_nobody(launched, tmp_path):
+def test_ctrl_c_saves_and_leaves_nobody(launched, tmp_path, checkpoint_steps):
     run = tmp_path / "run"
     cluster = launched("--evaluator", f"run_dir={run}", "trainer.last_step=100000")
     cluster.read_to(r"worker 0\] .* step \d+ ")

@@ -52,6 +52,13 @@ def steps(model, inputs, labels=LABELS):
                 yield dict(zip(names, session.run(tf.global_variables()))), result
 
 
+def assert_refused(model, message):
+    """Asserts that a training step of the model is refused, in one line that matches."""
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=message) as caught:
+        model.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert "\n" not in str(caught.value)
+
+
 def test_one_step_moves_every_weight_the_statistics_and_the_global_step():
     (before, _), (after, _) = steps(Linear(), [INPUTS])
     assert after["global_step"] == before["global_step"] + 1
@@ -121,8 +128,7 @@ def test_a_write_that_the_loss_needs_is_refused():
             with tf.control_dependencies([self.count.assign_add(1.0)]):
                 return super().call(tf.identity(inputs), training)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="before the loss is known"):
-        Early().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Early(), "before the loss is known")
 
 
 def test_a_write_inside_a_loop_of_the_model_is_refused():
@@ -139,8 +145,7 @@ def test_a_write_inside_a_loop_of_the_model_is_refused():
             self.add_update(tf.while_loop(lambda turn: turn < 3, body, [tf.constant(0)]))
             return super().call(inputs, training)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="in a loop of its own"):
-        Loops().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Loops(), "in a loop of its own")
 
 
 def test_a_train_op_that_leaves_the_global_step_is_refused():
@@ -157,10 +162,7 @@ def test_a_train_op_that_leaves_the_global_step_is_refused():
             return tf.group(update, step.assign_add(1), step.assign_add(1))
 
     for wrong, times in ((Endless(), 0), (Hasty(), 2)):
-        with tf.Graph().as_default():
-            tf.train.create_global_step()
-            with pytest.raises(ModelError, match=f"raises the global step {times} times"):
-                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+        assert_refused(wrong, f"raises the global step {times} times")
 
 
 def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
@@ -198,10 +200,7 @@ def test_an_optimize_that_leaves_statistics_out_or_writes_unguarded_is_refused()
         (Bare(), r"bare\.optimize leaves .*AssignMovingAvg.* out"),
         (Unguarded(), r"unguarded\.optimize would write a NaN"),
     ):
-        with tf.Graph().as_default():
-            tf.train.create_global_step()
-            with pytest.raises(ModelError, match=message):
-                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+        assert_refused(wrong, message)
 
 
 def test_a_layer_with_statistics_that_is_called_twice_in_a_step_is_refused():
@@ -209,10 +208,7 @@ def test_a_layer_with_statistics_that_is_called_twice_in_a_step_is_refused():
         def call(self, inputs, training=False):
             return self.dense(self.norm(self.norm(inputs, training=training), training=training))
 
-    with tf.Graph().as_default():
-        tf.train.create_global_step()
-        with pytest.raises(ModelError, match=r"moving_mean.* is written twice in a step"):
-            Twice().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Twice(), r"moving_mean.* is written twice in a step")
 
 
 def test_statistics_that_overflow_where_no_gradient_does_stop_the_step():
@@ -298,10 +294,7 @@ def test_settings_of_a_model_in_a_model_are_refused_and_statistics_in_a_tuple_fo
             return super().call(self.hidden[1]()(inputs, training=training), training)
 
     for wrong, message in ((Outer(), "inner: freeze"), (Hidden(), "moving_mean.* not be trained")):
-        with tf.Graph().as_default():
-            tf.train.create_global_step()
-            with pytest.raises(ModelError, match=message):
-                wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
+        assert_refused(wrong, message)
 
 
 def test_a_name_that_begins_with_an_underscore_is_a_scope_without():
@@ -376,8 +369,7 @@ def test_a_variable_without_influence_on_the_loss_is_named():
             self.idle = self.add_weight("idle", [1])
             super().build(input_shape)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="does not depend on unused/idle"):
-        Unused().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Unused(), "does not depend on unused/idle")
 
 
 def test_a_variable_that_keras_does_not_track_is_named():
@@ -386,8 +378,7 @@ def test_a_variable_that_keras_does_not_track_is_named():
             loose = tf.get_variable("loose", [2])
             return super().call(inputs, training) * loose
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="loose would not be trained"):
-        Hidden().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Hidden(), "loose would not be trained")
 
 
 class Two(Linear):
@@ -444,8 +435,7 @@ def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
         def loss(self, outputs, labels):
             return tf.reduce_mean(tf.square(outputs - labels), axis=1)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match=r"vector.loss .*\(8,\)"):
-        Vector().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Vector(), r"vector.loss .*\(8,\)")
 
 
 def test_shapes_that_do_not_fit_are_one_line_that_names_the_layer_and_both_shapes():
@@ -474,9 +464,7 @@ def test_shapes_that_do_not_fit_are_one_line_that_names_the_layer_and_both_shape
         (Images(), r"images: .* layer \"?filters\"? is .* expected \w*ndim=4, found ndim=2"),
         (Labels(), r"labels: .* 2 and 5 for .* shapes: \[8,2\], \[8,5\]"),
     ):
-        with tf.Graph().as_default(), pytest.raises(ModelError, match=message) as caught:
-            wrong.training_step(tf.constant(INPUTS), tf.constant(LABELS))
-        assert "\n" not in str(caught.value)
+        assert_refused(wrong, message)
     with tf.Graph().as_default(), pytest.raises(ValueError, match="invalid literal"):
         Bug().training_step(tf.constant(INPUTS), tf.constant(LABELS))
 
@@ -487,8 +475,7 @@ def test_a_random_operation_with_a_hidden_state_is_refused(drop):
         def call(self, inputs, training=False):
             return super().call(drop(inputs, training=training), training)
 
-    with tf.Graph().as_default(), pytest.raises(ModelError, match="after a restart"):
-        Noisy().training_step(tf.constant(INPUTS), tf.constant(LABELS))
+    assert_refused(Noisy(), "after a restart")
 
 
 def noise(inputs):

@@ -26,11 +26,6 @@ from {{ cookiecutter.project_slug }}.train.run import Run
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 
 
-def checkpoint_steps(run_dir):
-    found = glob.glob(f"{run_dir}/checkpoints/model.ckpt-*.index")
-    return sorted(int(path.split("-")[-1].split(".")[0]) for path in found)
-
-
 def summary_steps(directory):
     """Tag -> the steps at which it was written, over all event files."""
     steps = {}
@@ -48,7 +43,9 @@ def assert_equal(one, other):
 
 
 def test_checkpoints_summaries_logs_and_evaluations_fall_on_multiples_and_the_last_step(
-    fit, tmp_path
+    fit,
+    tmp_path,
+    checkpoint_steps,
 ):
     fit(
         tmp_path / "run",
@@ -67,7 +64,7 @@ def test_checkpoints_summaries_logs_and_evaluations_fall_on_multiples_and_the_la
     assert [line["step"] for line in lines if line["split"] == "test"] == [20, 35]
 
 
-def test_intervals_in_seconds_act_by_the_clock(fit, tmp_path):
+def test_intervals_in_seconds_act_by_the_clock(fit, tmp_path, checkpoint_steps):
     often, never = {"checkpoint_every_n_secs": 1e-9}, {"checkpoint_every_n_secs": 3600.0}
     fit(tmp_path / "often", last_step=5, checkpoint_every_n_steps=0, **often)
     fit(tmp_path / "never", last_step=5, checkpoint_every_n_steps=0, **never)
@@ -75,7 +72,7 @@ def test_intervals_in_seconds_act_by_the_clock(fit, tmp_path):
     assert checkpoint_steps(tmp_path / "never") == [5]
 
 
-def test_only_the_newest_checkpoints_are_kept_also_over_a_restart(fit, tmp_path):
+def test_only_the_newest_checkpoints_are_kept_also_over_a_restart(fit, tmp_path, checkpoint_steps):
     fit(tmp_path / "run", last_step=30, checkpoint_every_n_steps=10, max_to_keep=2)
     assert checkpoint_steps(tmp_path / "run") == [20, 30]
     fit(tmp_path / "run", last_step=40, checkpoint_every_n_steps=10, max_to_keep=2)
@@ -104,7 +101,11 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(fit, tmp_path, v
 
 @pytest.mark.parametrize("stop", [7, 10, 25])
 def test_a_restart_gives_the_weights_of_a_run_that_was_never_stopped(
-    fit, tmp_path, variables, stop
+    fit,
+    tmp_path,
+    variables,
+    stop,
+    checkpoint_steps,
 ):
     intervals = {"checkpoint_every_n_steps": 10, "log_every_n_steps": 5}
     fit(tmp_path / "straight", last_step=40, **intervals)
@@ -146,7 +147,10 @@ def test_evaluation_equals_a_computation_by_hand(fit, tmp_path, variables, digit
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
-    fit, tmp_path, variables
+    fit,
+    tmp_path,
+    variables,
+    checkpoint_steps,
 ):
     class Explodes(MLP):
         def loss(self, outputs, labels):
@@ -162,7 +166,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line_and_is_never_saved(
 
 @pytest.mark.parametrize("stop", [7, 25])
 def test_steps_inside_the_graph_give_the_weights_of_a_plain_loop_and_are_seen_in_time(
-    fit, tmp_path, variables, stop
+    fit,
+    tmp_path,
+    variables,
+    stop,
+    checkpoint_steps,
 ):
     intervals = {"checkpoint_every_n_steps": 10, "log_every_n_steps": 15}
     for name, steps in (("plain", 1), ("lean", 1000), ("capped", 4)):
@@ -237,7 +245,9 @@ def test_a_hook_of_ones_own_sees_every_step_and_its_loss(fit, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(fit, tmp_path, variables, number):
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
+    fit, tmp_path, variables, number, checkpoint_steps
+):
     handler = signal.getsignal(number)
     fit(tmp_path / "run", hooks=[Recorder(lambda: os.kill(os.getpid(), number), at=13)])
     assert checkpoint_steps(tmp_path / "run") in ([13], [14])
@@ -247,7 +257,9 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(fit, tmp_path, v
     assert_equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
 
 
-def test_a_signal_ends_a_loop_inside_the_graph_within_a_step(fit, tmp_path, variables):
+def test_a_signal_ends_a_loop_inside_the_graph_within_a_step(
+    fit, tmp_path, variables, checkpoint_steps
+):
     def end_the_loop():
         while not (tmp_path / "run" / "metrics.jsonl").exists():  # before the first step
             time.sleep(0.1)
@@ -319,7 +331,7 @@ def test_a_run_directory_in_use_is_refused_and_the_lock_of_a_dead_process_is_not
     assert not lock.exists()
 
 
-def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path):
+def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path, checkpoint_steps):
     def again():
         with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
             fit(tmp_path / "run")
@@ -329,7 +341,9 @@ def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(fit, tmp_path, variables, damage):
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
+    fit, tmp_path, variables, damage, checkpoint_steps
+):
     fit(tmp_path / "straight", last_step=40)
     fit(tmp_path / "run", last_step=20, checkpoint_every_n_steps=10)
     for path in glob.glob(f"{tmp_path}/run/checkpoints/model.ckpt-20.*"):
@@ -342,7 +356,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(fit, tmp_path, var
     assert checkpoint_steps(tmp_path / "run")[0] == 10
 
 
-def test_after_a_damaged_checkpoint_the_older_ones_are_still_counted(fit, tmp_path, monkeypatch):
+def test_after_a_damaged_checkpoint_the_older_ones_are_still_counted(
+    fit, tmp_path, monkeypatch, checkpoint_steps
+):
     monkeypatch.chdir(tmp_path)  # the default directory, runs/..., is relative
     fit("run", last_step=30, checkpoint_every_n_steps=10, max_to_keep=3)
     os.remove("run/checkpoints/model.ckpt-30.index")
@@ -402,7 +418,11 @@ def test_a_run_with_a_partitioned_variable_goes_on(fit, tmp_path, variables):
 
 
 def test_training_batches_that_end_are_an_error_and_what_was_trained_is_saved(
-    fit, tmp_path, variables, digits
+    fit,
+    tmp_path,
+    variables,
+    digits,
+    checkpoint_steps,
 ):
     class Ends(type(digits)):
         def batches(self, split, training=False, start_step=0):
@@ -517,7 +537,9 @@ def test_the_sessions_devices_and_threads_are_those_of_the_trainer(fit, tmp_path
     assert seen == [1]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(fit, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(
+    fit, tmp_path, monkeypatch, checkpoint_steps
+):
     def full(*arguments, **others):
         raise tf.errors.UnknownError(None, None, "No space left on device")
 

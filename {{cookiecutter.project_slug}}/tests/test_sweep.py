@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -109,33 +108,14 @@ def test_each_launcher_runs_all_jobs_to_their_own_exit_codes(tmp_path, launcher,
     assert len(list(tmp_path.glob("jobs/*/*_log.out"))) == (2 if "submitit" in launcher else 0)
 
 
-@pytest.fixture
-def start(tmp_path, digits_directory):
-    """start(*settings) -> a process that sweeps, the first of its group, as from a terminal."""
-
-    def start(*settings):
-        data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
-        command = [sys.executable, "-m", f"{PACKAGE}.train", "-m", *data, "data.test_examples=130"]
-        with open(str(tmp_path / "output"), "w") as output:
-            return subprocess.Popen(
-                [*command, f"run_dir={tmp_path}/sweep", *settings],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    return start
-
-
 def results(tmp_path):
-    with open(str(tmp_path / "sweep" / "results.csv"), newline="") as file:
+    with open(str(tmp_path / "run" / "results.csv"), newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_a_run_that_fails_does_not_end_the_others_and_is_a_row_of_the_table(start, tmp_path):
     settings = ["model.warm_start.checkpoint=/none,''", "trainer.last_step=7"]
-    assert start(*settings, "trainer.evaluate_every_n_steps=5").wait() == 2
+    assert start("-m", *settings, "trainer.evaluate_every_n_steps=5").wait() == 2
     failed, done = results(tmp_path)
     assert failed["result"] == "failed (2)"
     assert failed["model.warm_start.checkpoint"] == "/none"
@@ -146,15 +126,15 @@ def test_a_run_that_fails_does_not_end_the_others_and_is_a_row_of_the_table(star
     assert 0 <= float(done["accuracy"]) <= 1
     assert os.path.exists(os.path.join(done["run"], "record.json"))
     output = (tmp_path / "output").read_text()
-    assert output.startswith(f"sweep directory: {tmp_path}/sweep")
-    assert output.endswith(f"sweep directory: {tmp_path}/sweep\n")
+    assert output.startswith(f"sweep directory: {tmp_path}/run")
+    assert output.endswith(f"sweep directory: {tmp_path}/run\n")
     assert "failed (2)" in output
 
 
 def wait_for(running, tmp_path):
     """Waits until so many runs train."""
     end = time.monotonic() + 120
-    while sum("step 1 " in log.read_text() for log in tmp_path.glob("sweep/*/train.log")) < running:
+    while sum("step 1 " in log.read_text() for log in tmp_path.glob("run/*/train.log")) < running:
         assert time.monotonic() < end, (tmp_path / "output").read_text()
         time.sleep(0.1)
 
@@ -166,7 +146,7 @@ def signal_all(number, *processes):
 
 
 def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_goes_on(start, tmp_path):
-    process = start("seed=1,2,3", "trainer.last_step=10000000")
+    process = start("-m", "seed=1,2,3", "trainer.last_step=10000000")
     children = psutil.Process(process.pid).children
     wait_for(1, tmp_path)
     signal_all(signal.SIGUSR2, *children(recursive=True))  # the time of a job is almost up
@@ -174,22 +154,22 @@ def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_goes_on(s
     signal_all(signal.SIGTERM, process, *children(recursive=True))
     assert process.wait() == 143
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped", "not finished"]
-    saved = [checkpoint.name for checkpoint in tmp_path.glob("sweep/seed=*/checkpoints/*.index")]
+    saved = [checkpoint.name for checkpoint in tmp_path.glob("run/seed=*/checkpoints/*.index")]
     assert len(saved) == 2
     step = max(int(name.split("-")[1].split(".")[0]) for name in saved)
-    assert start("seed=1,2", f"trainer.last_step={step + 3}").wait() == 0
+    assert start("-m", "seed=1,2", f"trainer.last_step={step + 3}").wait() == 0
     assert [row["step"] for row in results(tmp_path)] == [str(step + 3)] * 2
-    log = (tmp_path / "sweep" / "seed=1" / "train.log").read_text()
+    log = (tmp_path / "run" / "seed=1" / "train.log").read_text()
     assert log.count("step 1 ") == 1  # it went on from what was saved
 
 
 def test_ctrl_c_saves_all_runs_that_joblib_has_started(start, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     settings = ["seed=1,2,3", "launcher=joblib", "launcher.n_jobs=2"]
-    process = start(*settings, "trainer.last_step=10000000")
+    process = start("-m", *settings, "trainer.last_step=10000000")
     wait_for(2, tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait() == 130
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped", "not finished"]
-    assert len(list(tmp_path.glob("sweep/seed=*/checkpoints/*.index"))) == 2
+    assert len(list(tmp_path.glob("run/seed=*/checkpoints/*.index"))) == 2
     assert "Traceback" not in (tmp_path / "output").read_text()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from typing import Callable
 
 from .errors import UserError
+from .interrupts import handle_signals, leave_if_told
 
 
 def run_command(command: Callable[[list[str]], int], description: str) -> int:
@@ -19,22 +19,20 @@ def run_command(command: Callable[[list[str]], int], description: str) -> int:
         description: what --help prints.
     """
     arguments = sys.argv[1:]
-    # So that what has been begun is cleaned up; while it trains, training handles signals.
-    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-        # A job of a sweep inherits that SIGTERM is ignored; SIGHUP is, by nohup.
-        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    handle_signals()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         if {"-h", "--help"} & set(arguments):
             print(description.strip(), flush=True)
             return 0
-        return command(arguments)
+        try:
+            return command(arguments)
+        except Exception:
+            leave_if_told()  # it may be what became of a signal
+            raise
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # of `| head`, say, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return 130

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
+from ..interrupts import leave_if_told
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -151,4 +152,6 @@ def values_of(build: Callable[[], tf.data.Dataset]) -> Iterator[Any]:
         element = tf.data.make_one_shot_iterator(build()).get_next()
         with contextlib.suppress(tf.errors.OutOfRangeError):
             while True:
-                yield session.run(element)
+                value = session.run(element)
+                leave_if_told()  # a pass over many records may be long
+                yield value

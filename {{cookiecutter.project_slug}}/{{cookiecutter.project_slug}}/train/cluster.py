@@ -112,13 +112,14 @@ def _from_tf_config(config: dict[str, Any]) -> Cluster:
         if not isinstance(value, dict) or not value:
             raise ConfigError(f"TF_CONFIG.{field}: found {json.dumps(value)}, {FORM}")
     tasks = [task for job in jobs for task in _tasks(job, jobs[job])]
-    job, index = own.get("type"), own.get("index")
-    if not re.fullmatch(r"\d+", str(index)):
-        raise ConfigError(f"TF_CONFIG.task.index: found {json.dumps(index)}, expected a number")
+    job, number = own.get("type"), own.get("index")
+    if not re.fullmatch(r"\d+", str(number)):
+        raise ConfigError(f"TF_CONFIG.task.index: found {json.dumps(number)}, expected a number")
+    index = int(str(number))
     job = "chief" if job == "master" else job
     if job not in JOBS:
         raise ConfigError(f"TF_CONFIG.task.type: found {job}, expected one of {', '.join(JOBS)}")
-    same = [task for task in tasks if (task.job, str(task.index)) == (job, str(index))]
+    same = [task for task in tasks if (task.job, task.index) == (job, index)]
     if job == "evaluator":  # no part of a cluster, though some name it there
         same = [Task(job, index, "")]
     if not same:

@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from ..compat import RUNTIME
 from ..errors import RunError
+from ..interrupts import held
 from .lock import locked
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,21 @@ class Run:
             RunError: another process trains in the directory, or it cannot be written.
         """
         self.refuse_if_foreign()
+        new = False
+        with contextlib.ExitStack() as lock:
+            try:
+                with held():  # so that a signal comes before all of it, or after
+                    self._make()
+                    lock.enter_context(locked(self.directory))
+                    new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
+                with self._logged(), disk_errors(self.directory):
+                    yield
+            finally:
+                if new and not self._holds_results():  # with the lock: nobody else is in it
+                    with held():
+                        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _make(self) -> None:
         try:
             os.makedirs(self.checkpoints, exist_ok=True)
         except OSError as error:
@@ -75,17 +91,12 @@ class Run:
                 f"{self.directory}: cannot be made ({error.strerror}); "
                 "set run_dir to a directory you may write to"
             ) from None
-        with locked(self.directory):  # first: only who has the lock may remove anything
-            new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
-            try:
-                with self._logged(), disk_errors(self.directory):
-                    yield
-            finally:
-                kept = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
-                # In a cluster, too, where others write their logs into it.
-                kept += glob.glob(f"{glob.escape(self.directory)}/*-[0-9]*")
-                if new and not any(map(os.path.exists, kept)):
-                    shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _holds_results(self) -> bool:
+        paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
+        # In a cluster, too, where others write their logs into it.
+        paths += glob.glob(f"{glob.escape(self.directory)}/*-[0-9]*")
+        return any(map(os.path.exists, paths))
 
     @contextlib.contextmanager
     def _logged(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from ..data.damage import damage_named
 from ..data.dataset import Dataset
 from ..errors import ConfigError, ModelError
+from ..interrupts import held
 from ..model.model import Model
 from .checkpoints import continue_from, newest_checkpoint, run_saver
 from .devices import mixed_precision, session_config, warn_of_unused_gpu
@@ -159,7 +160,8 @@ class SessionTrainer:
         logger.info("run directory: %s", run.directory)
         warn_of_unused_gpu(self.gpus)
         tf.set_random_seed(self.seed)
-        train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
+        with held():
+            train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
         if self._is_done(run, dataset, step, last_step):
             return

@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ...interrupts import leave_if_told
+
 logger = logging.getLogger(__name__)
 
 # A terminal that is closed sends SIGHUP, which Windows does not know.
@@ -53,6 +55,7 @@ class SignalHook(tf.train.SessionRunHook):
             self._restore.callback(signal.signal, number, before)
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
         threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
+        leave_if_told()  # before the first step
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = number
