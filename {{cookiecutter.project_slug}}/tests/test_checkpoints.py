@@ -145,6 +145,26 @@ def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_s
     assert train("run")[1] == straight  # and now it is finished
 
 
+def test_a_checkpoint_is_read_whole_once_for_each_start(fit, tmp_path, monkeypatch):
+    fit(tmp_path / "run", last_step=10)
+    read, load = [], tf.train.load_checkpoint
+
+    class Reader:
+        def __init__(self, prefix):
+            self.__dict__ = {"_reader": load(prefix)}
+
+        def __getattr__(self, name):
+            return getattr(self._reader, name)
+
+        def get_tensor(self, name):
+            read.append(name)
+            return self._reader.get_tensor(name)
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", Reader)
+    fit(tmp_path / "run", last_step=20)
+    assert read.count("mlp/dense/kernel") == 1
+
+
 def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(
     fit, tmp_path, checkpoint_steps
 ):

@@ -14,8 +14,9 @@ from {{ cookiecutter.project_slug }}.command import run_command
 from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError, UserError
 from {{ cookiecutter.project_slug }}.evaluate import evaluate
 from {{ cookiecutter.project_slug }}.train.config import load_config
+from {{ cookiecutter.project_slug }}.train.evaluation import Evaluation
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
-from {{ cookiecutter.project_slug }}.train.restored import Restored
+from {{ cookiecutter.project_slug }}.train.restored import Restored, find_checkpoint
 
 
 def evaluated(tmp_path, *arguments):
@@ -114,6 +115,21 @@ def test_a_wrong_run_is_one_line_that_lists_the_runs(trained, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"run_dir=runs/x: .* such as runs/sweep/0$"):
         evaluate(["runs/x"])
+
+
+def test_of_several_runs_one_that_is_not_there_is_found_before_any_is_evaluated(
+    trained, monkeypatch
+):
+    monkeypatch.setattr(Evaluation, "run", None)
+    with pytest.raises(ConfigError, match="nosuch: there is no run"):
+        evaluate([trained(), "run_dir=nosuch"])
+
+
+def test_a_file_of_a_checkpoint_stands_for_it(trained):
+    run = trained()
+    for ending in (".index", ".data-00000-of-00001"):
+        prefix = f"{run}/checkpoints/model.ckpt-10"
+        assert find_checkpoint(run, prefix + ending) == prefix
 
 
 def test_the_checkpoint_of_another_model_is_refused_with_what_differs(trained):

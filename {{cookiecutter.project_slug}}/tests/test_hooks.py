@@ -305,6 +305,12 @@ def test_steps_inside_the_graph_leave_the_same_files_and_stop_at_the_same_step(f
     assert np.abs(weights - average).max() > 1e-4
 
 
+def test_patience_without_evaluations_is_refused(fit, tmp_path):
+    with pytest.raises(ConfigError, match="there is only the last one"):
+        fit(tmp_path / "run", patience=2)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_stopped_early_is_finished_until_it_gets_more_patience(fit, tmp_path, caplog):
     def state():
         paths = glob.glob(f"{tmp_path}/run/**", recursive=True)

@@ -512,6 +512,8 @@ def test_tensorboard_is_told_to_forget_what_comes_after_the_checkpoint(fit, tmp_
         {"last_step": 0},
         {"max_to_keep": -1},
         {"max_inner_steps": 0},
+        {"intra_op_threads": -1},
+        {"keep_checkpoint_every_n_hours": -1.0},
     ],
 )
 def test_numbers_without_a_meaning_are_refused(arguments):

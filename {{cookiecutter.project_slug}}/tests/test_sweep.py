@@ -163,6 +163,21 @@ def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_goes_on(s
     assert log.count("step 1 ") == 1  # it went on from what was saved
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no parents")
+def test_a_sweep_that_is_killed_takes_its_runs_with_it(start, tmp_path):
+    process = start("-m", "seed=1,2", "trainer.last_step=10000000")
+    wait_for(1, tmp_path)
+    process.kill()
+    process.wait()
+    (log,) = tmp_path.glob("run/*/train.log")
+    deadline = time.monotonic() + 30
+    while (log.parent / "lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "SIGTERM: saving, then leaving" in log.read_text()
+    assert not (log.parent / "lock").exists()
+    assert not (tmp_path / "run" / "seed=2").exists()
+
+
 def test_ctrl_c_saves_all_runs_that_joblib_has_started(start, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     settings = ["seed=1,2,3", "launcher=joblib", "launcher.n_jobs=2"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +22,9 @@ from .command import run_command
 from .errors import ConfigError
 from .flat import flat
 from .train.config import load_config
+
+if TYPE_CHECKING:
+    from .train.restored import Restored
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -36,8 +39,10 @@ def evaluate(arguments: list[str]) -> int:
     from .data.idx import new_file
     from .train.confusion import confusion_picture
     from .train.curves import curves
+    from .train.restored import Restored
 
-    rows = [evaluate_run(config) for config in configs]
+    # All checkpoints are found before the first evaluation, which may be long.
+    rows = [evaluate_run(each) for each in [Restored(c, c.checkpoint) for c in configs]]
     first, picture = rows[0], None
     name = f"{first['split']}-{first['step']}"
     if len(rows) > 1:
@@ -59,26 +64,25 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
-def evaluate_run(config: DictConfig) -> dict[str, Any]:
+def evaluate_run(restored: Restored) -> dict[str, Any]:
     """The means over a split, and for a classifier its confusion matrix as a list of rows."""
     from .data.damage import damage_named
     from .train.confusion import Confusion
     from .train.evaluation import Evaluation
-    from .train.restored import Restored
 
-    restored = Restored(config, config.checkpoint)
-    dataset, model = restored.dataset, restored.model
+    config, dataset, model = restored.config, restored.dataset, restored.model
     split = config.split or dataset.evaluation_split
     if split not in dataset.splits:
         raise ConfigError(f"split={split}: expected one of {', '.join(dataset.splits)}")
     dataset.prepare()
     with restored.graph(), damage_named(dataset):
-        confusion = Confusion(model, dataset, split)  # first: it is in no name scope
         evaluation = Evaluation(model, dataset, split)
+        confusion = Confusion(model, evaluation)
         with restored.session() as session:
-            means, matrix = evaluation.run(session), confusion.run(session)
+            means = evaluation.run(session, fetches=confusion.pairs, seen=confusion.add)
     row = {"run": config.run_dir, "step": restored.step, "split": split, **means}
     row["checkpoint"] = restored.checkpoint
+    matrix = confusion.matrix()
     return {**row, "confusion": matrix} if matrix else row
 
 

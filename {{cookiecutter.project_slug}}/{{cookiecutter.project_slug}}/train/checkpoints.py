@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import logging
 import os
-from typing import Sequence
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -33,15 +34,26 @@ def newest_checkpoint(directory: str) -> tuple[str | None, int]:
     prefixes = checkpoints_in(directory)
     for prefix in reversed(prefixes):
         try:
-            reader = tf.train.load_checkpoint(prefix)
-            for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)  # checks the sum
-            return prefix, int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
-        except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+            return prefix, _read_whole(prefix, _state(prefix))
+        except (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
             logger.warning("%s is damaged, looking for an older one: %s", prefix, error)
     if prefixes:
         raise RunError(f"{directory}: no checkpoint there can be read; start a new run")
     return None, 0
+
+
+@functools.lru_cache(maxsize=100)
+def _read_whole(prefix: str, state: tuple[Any, ...]) -> int:
+    """The global step of a checkpoint, all of which is read, but once as long as it is the same."""
+    reader = tf.train.load_checkpoint(prefix)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)  # checks the sum
+    return int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
+
+
+def _state(prefix: str) -> tuple[Any, ...]:
+    paths = sorted(glob.glob(f"{glob.escape(prefix)}.*"))
+    return tuple((path, os.stat(path).st_mtime_ns, os.path.getsize(path)) for path in paths)
 
 
 def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:

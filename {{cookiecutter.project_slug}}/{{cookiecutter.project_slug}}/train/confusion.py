@@ -9,37 +9,37 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from matplotlib.figure import Figure
 
-from ..data.dataset import Dataset
 from ..model.model import Model
-from .restored import batches_of
+from .evaluation import Evaluation
 
 MOST_NUMBERED = 30  # classes; the counts of more would not be readable
 
 
 class Confusion:
-    """The part of a graph that tells which classes a classifier predicts for which labels.
+    """Counts which classes a classifier predicts for which labels.
 
     Args:
         model: its `predict` returns the "class" of a classifier.
-        dataset: gives the batches; the labels of a classifier are integers [batch].
-        split: which to evaluate.
+        evaluation: gives the batches; the labels of a classifier are integers [batch].
+
+    Attributes:
+        pairs: labels and classes of a batch, integers [batch] each; empty if it is no classifier.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
-        self._iterator = tf.data.make_initializable_iterator(dataset.batches(split))
-        features, labels = self._iterator.get_next()
-        self._pairs = (labels, model.predict(model(features, training=False)).get("class"))
+    def __init__(self, model: Model, evaluation: Evaluation) -> None:
+        labels, classes = evaluation.labels, model.predict(evaluation.outputs).get("class")
+        known = classes is not None and isinstance(labels, tf.Tensor) and labels.shape.rank == 1
+        self.pairs = [labels, classes] if known else []
+        self._counts: collections.Counter[tuple[int, int]] = collections.Counter()
 
-    def run(self, session: tf.Session) -> list[list[int]] | None:
-        """How often each class was predicted: [label][prediction]; None if it is no classifier."""
-        labels, classes = self._pairs
-        if classes is None or not isinstance(labels, tf.Tensor) or labels.shape.rank != 1:
-            return None
-        counts: collections.Counter[tuple[int, int]] = collections.Counter()
-        for pairs in batches_of(session, self._iterator, self._pairs):
-            counts.update(zip(*(array.tolist() for array in pairs)))
-        size = range(1 + max(max(pair) for pair in counts))
-        return [[counts[label, prediction] for prediction in size] for label in size]
+    def add(self, pairs: Sequence[np.ndarray]) -> None:
+        """Counts a batch: the values of `pairs`."""
+        self._counts.update(zip(*(array.tolist() for array in pairs)))
+
+    def matrix(self) -> list[list[int]]:
+        """How often each class was predicted: [label][prediction]; empty if it is no classifier."""
+        size = range(1 + max((max(pair) for pair in self._counts), default=-1))
+        return [[self._counts[label, prediction] for prediction in size] for label in size]
 
 
 def confusion_picture(matrix: Sequence[Sequence[int]]) -> Figure:

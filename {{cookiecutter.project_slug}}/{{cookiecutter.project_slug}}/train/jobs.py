@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, NamedTuple, Sequence
 
@@ -64,14 +65,13 @@ def launch(settings: DictConfig, jobs: Sequence[Job]) -> tuple[list[int | None],
     def stop(number: int, frame: Any) -> None:
         received.append(number)
         logger.warning("%s: the runs save and leave, no other starts", signal.Signals(number).name)
-        with open(os.path.join(notes, "stop"), "a") as file:
-            file.write("x")
+        _ask(settings.run_dir)
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     # Apart from the terminal, whose Ctrl-C would end the processes that launchers make.
     command = [sys.executable, "-c", f"from {__name__} import run_launcher; run_launcher()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
-        process.communicate(pickle.dumps((settings, jobs)))
+        process.communicate(pickle.dumps((settings, jobs, os.getpid())))
     for number, handler in before.items():
         signal.signal(number, handler)
     codes: list[int | None] = []
@@ -89,7 +89,8 @@ def run_launcher() -> None:
     """Runs the launcher and the jobs that are given on the standard input."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    settings, jobs = pickle.load(sys.stdin.buffer)
+    settings, jobs, parent = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_stop_without, args=(parent, settings.run_dir), daemon=True).start()
     for name in ("hydra", "hydra_plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with initialize_config_dir(config_dir=CONF, version_base="1.3"):
@@ -136,6 +137,18 @@ def _run(directory: str, jobs: Sequence[Job], alone: bool, _: DictConfig) -> Non
             time.sleep(0.1)
     with open(f"{notes}.exit", "w") as file:
         file.write(str(process.returncode))
+
+
+def _stop_without(parent: int, directory: str) -> None:
+    """Stops the sweep when the process that began it is gone, as after kill -9."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    _ask(directory)
+
+
+def _ask(directory: str) -> None:
+    with open(os.path.join(directory, "jobs", "stop"), "a") as file:
+        file.write("x")
 
 
 def _asked(directory: str) -> int:

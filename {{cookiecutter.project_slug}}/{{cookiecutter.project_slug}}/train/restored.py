@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
@@ -36,6 +37,7 @@ class Restored:
     """
 
     def __init__(self, config: DictConfig, checkpoint: str = "") -> None:
+        self.config = config
         self.checkpoint = find_checkpoint(config.run_dir, checkpoint)
         self.step = step_of(self.checkpoint)
         self.dataset = instantiate(config.data)
@@ -81,6 +83,7 @@ class Restored:
 
 def find_checkpoint(run_dir: str, name: str = "") -> str:
     """The path of a run's checkpoint; for the arguments and errors see `Restored`."""
+    name = re.sub(r"\.(index|data-\d+-of-\d+)$", "", name)  # one of its files
     directory = Run(run_dir).checkpoints
     there = {str(step_of(path)): path for path in checkpoints_in(directory)}
     if not there:

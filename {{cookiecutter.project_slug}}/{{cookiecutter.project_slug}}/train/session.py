@@ -39,7 +39,7 @@ from .metrics import drop_metrics_after, is_evaluated, last_metrics
 from .new_directory import new_directory
 from .roles import take_part
 from .run import Run, describe_start
-from .servers import dismiss, serve
+from .servers import serve
 from .summaries import image_summaries, step_summaries
 
 logger = logging.getLogger(__name__)
@@ -87,8 +87,17 @@ class SessionTrainer:
     cluster_wait_secs: float = 300.0  # in a cluster: for a process that is not there
 
     def __post_init__(self) -> None:
-        least = dict.fromkeys(["seed", "last_epoch", "max_to_keep", "only_batches", "patience"], 0)
-        for name, lowest in {**least, "last_step": 1, "max_inner_steps": 1}.items():
+        names = [
+            "seed",
+            "last_epoch",
+            "max_to_keep",
+            "only_batches",
+            "patience",
+            "cluster_wait_secs",
+        ]
+        names += ["intra_op_threads", "inter_op_threads", "keep_checkpoint_every_n_hours"]
+        least = {**dict.fromkeys(names, 0), "last_step": 1, "max_inner_steps": 1}
+        for name, lowest in least.items():
             if not lowest <= getattr(self, name) < 2**31:
                 raise ConfigError(
                     f"trainer.{name}: found {getattr(self, name)}, expected {lowest} to 2**31 - 1"
@@ -130,9 +139,8 @@ class SessionTrainer:
         if model.built:
             raise ModelError(f"{model.name}: is in another graph already; make a new one to fit")
         self._role = role = take_part(self, model)  # in a cluster, if the environment names one
-        if role.name == "ps":
-            return serve(role, self._signals)
-        dataset.prepare()
+        if role.name != "ps" or self.last_epoch:  # a ps counts steps with it, no more
+            dataset.prepare()
         dataset.shard = role.cluster.shard
         last_step = self.last_step
         if self.last_epoch:
@@ -140,9 +148,11 @@ class SessionTrainer:
                 last_step = self.last_epoch * dataset.steps_per_epoch(dataset.training_split)
         model.optimization.refuse_idle(last_step)
         self.directory = self.run_dir or new_directory(model.name)
-        run = role.own(Run(self.directory))
+        run = role.own(Run(self.directory), last_step)
+        if role.name == "ps":
+            return serve(role, self._signals)
         if role.name == "evaluator":
-            return follow(self, role, self._signals, model, dataset, run, last_step)
+            return follow(self, role, self._signals, model, dataset, run)
         _, step = newest_checkpoint(run.checkpoints)
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
         if self._is_done(run, dataset, step, last_step):
@@ -152,8 +162,6 @@ class SessionTrainer:
                 self._train(model, dataset, run, last_step, config)
         else:
             logger.info("%s is finished: %s", run.directory, finished)
-        if role.name == "chief" and not self.stopped_by:
-            dismiss(role)
         return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _train(self, model: Model, dataset: Dataset, run: Run, last_step: int, config: str) -> None:

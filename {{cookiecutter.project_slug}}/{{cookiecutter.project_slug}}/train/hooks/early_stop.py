@@ -40,6 +40,11 @@ class EarlyStopHook(AfterEvaluationHook):
                 f"EarlyStopHook: found min_delta={min_delta}, patience={patience}; expected 0 or "
                 "more of either"
             )
+        if patience and not (evaluate.every_n_steps or evaluate.every_n_secs):
+            raise ConfigError(
+                f"patience={patience} counts evaluations, and there is only the last one; set "
+                "trainer.evaluate_every_n_steps, too"
+            )
         self._rule = (metric, mode, patience, min_delta)
 
     def evaluated(self, run_context: tf.train.SessionRunContext, step: int, value: float) -> None:
