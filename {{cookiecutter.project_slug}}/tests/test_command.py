@@ -99,6 +99,21 @@ def test_a_signal_while_tensorflow_loads_ends_the_process(tmp_path):
     assert "survived" not in done.stdout
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="only Linux counts threads")
+def test_a_process_has_the_threads_that_are_set(start, tmp_path):
+    # TensorFlow listens to the first session of a process alone, and the data need some, too.
+    def threads(number):
+        settings = [f"trainer.{kind}_op_threads={number}" for kind in ("intra", "inter")]
+        process = start("trainer.last_step=10000000", f"run_dir={tmp_path}/{number}", *settings)
+        wait_for(tmp_path / "output", "step 100 ")
+        found = len(os.listdir(f"/proc/{process.pid}/task"))
+        process.kill()
+        process.wait()
+        return found
+
+    assert threads(20) - threads(10) >= 20
+
+
 def test_a_signal_before_training_leaves_no_run_directory(start, tmp_path):
     process = start("trainer.last_step=10000000", "trainer.log_every_n_steps=0")
     wait = time.monotonic() + 60

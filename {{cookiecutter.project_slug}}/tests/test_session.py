@@ -526,19 +526,6 @@ def test_a_negative_interval_is_refused():
         CheckpointHook("model.ckpt", every_n_steps=-5)
 
 
-def test_the_sessions_devices_and_threads_are_those_of_the_trainer(fit, tmp_path, monkeypatch):
-    seen = []
-    monitored = tf.train.MonitoredTrainingSession
-
-    def spy(**arguments):
-        seen.append(arguments["config"].intra_op_parallelism_threads)
-        return monitored(**arguments)
-
-    monkeypatch.setattr(tf.train, "MonitoredTrainingSession", spy)
-    fit(tmp_path / "run", last_step=2, intra_op_threads=1)
-    assert seen == [1]
-
-
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(
     fit, tmp_path, monkeypatch, checkpoint_steps
 ):

@@ -61,6 +61,19 @@ def session_config(
     return config
 
 
+def start_threads(config: tf.ConfigProto) -> None:
+    """Starts TensorFlow's threads; call it before anything else opens a session.
+
+    The first session of a process makes them for all that follow, whose numbers count no more.
+    """
+    first = tf.ConfigProto(
+        device_count={"GPU": 0},  # the GPU is set up by the session that uses it
+        intra_op_parallelism_threads=config.intra_op_parallelism_threads,
+        inter_op_parallelism_threads=config.inter_op_parallelism_threads,
+    )
+    tf.Session(graph=tf.Graph(), config=first).close()
+
+
 def warn_of_unused_gpu(gpus: str | int = "all") -> None:
     """Logs which GPU of this machine TensorFlow cannot use, and why, unless `gpus` is "none"."""
     name, capability = _first_gpu() if str(gpus) != "none" else ("", "0")

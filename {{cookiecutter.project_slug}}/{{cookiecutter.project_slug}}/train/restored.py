@@ -15,6 +15,7 @@ from ..errors import ConfigError, RunError
 from ..model.averages import load
 from .checkpoints import checkpoints_in, newest_checkpoint, refuse_other_model, step_of
 from .config import instantiate
+from .devices import start_threads
 from .hooks.best import read_best
 from .run import Run
 
@@ -44,6 +45,7 @@ class Restored:
         self.model = instantiate(config.model)
         # Without your hooks, which may start something.
         self._trainer = instantiate(OmegaConf.merge(config.trainer, {"hooks": []}))
+        start_threads(self._trainer.session_config)
 
     @contextlib.contextmanager
     def graph(self) -> Iterator[None]:
