@@ -4,8 +4,9 @@
     python benchmarks/cluster.py --runtime tf2     TensorFlow 2.x
     python benchmarks/cluster.py --quick           two runs, one kill each: does it work?
 
-All runs train the MLP on drawn digits. Each must end with exit code 0, leave no process behind, and
-have a checkpoint at its last step or up to a step for each worker beyond it.
+All runs train the MLP on drawn digits. In each, every role must end with exit code 0 and leave no
+process behind, with a checkpoint at the last step or up to a step for each worker beyond it. A role
+that was killed must have taken part again, and nothing may be lost of the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ SETTINGS = ["data=digits", "data.batch_size=64", "trainer.checkpoint_every_n_ste
 SETTINGS += ["trainer.cluster_wait_secs=60", "trainer.log_every_n_steps=50"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 LIMIT_SECS = 120  # of a run of some seconds; longer is a hang
+KILL_AT = 500  # step
+# What a role says that takes part.
+WORKS = {"worker": r"step \d+  loss", "ps": "trainers, ", "evaluator": r"step \d+  test"}
 
 
 def alive(process: int) -> bool:
@@ -44,14 +48,13 @@ def checkpoint_steps(run_dir: Path) -> list[int]:
 
 
 def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str = "") -> float:
-    """One run of a cluster, with kill -9 of a role half-way; returns its seconds.
+    """One run of a cluster, with kill -9 of a role on the way; returns its seconds.
 
-    Exits with what it printed unless all ends well: every process with 0 and gone, and a
-    checkpoint at the last step or up to a step for each worker beyond it.
+    Exits with what it printed unless all is as it must be.
     """
     command = [str(cases.python), "-m", "my_project.launch", *SETTINGS, *arguments]
     command += [f"trainer.last_step={steps}", f"run_dir={run_dir}", "--restarts", "1"]
-    start, lines, ids = time.perf_counter(), [], {}
+    start, lines, ids, newest, killed = time.perf_counter(), [], {}, 0, 0
     out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=cases.project, **out) as launcher:
         timer = threading.Timer(LIMIT_SECS, launcher.send_signal, [signal.SIGINT])
@@ -62,15 +65,32 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
             if started:
                 ids.setdefault(started[1], []).append(int(started[2]))
             step = re.search(r"\] .* step (\d+)  loss", line)
-            if kill and step and int(step[1]) >= steps // 2:
+            if kill and not newest and step and int(step[1]) >= KILL_AT:
+                newest = checkpoint_steps(run_dir)[-1]
                 os.kill(ids[kill][0], signal.SIGKILL)
-                kill = ""
+            if line.endswith(f" {kill} ended with 137\n"):
+                killed = len(lines)
         timer.cancel()
-    secs, found = time.perf_counter() - start, checkpoint_steps(run_dir)
+    secs = time.perf_counter() - start
+    found = (checkpoint_steps(run_dir) or [0])[-1]
     left = [each for same in ids.values() for each in same if alive(each)]
     workers = sum(name.startswith("worker") for name in ids)
-    if launcher.returncode or left or kill or not steps <= (found or [0])[-1] <= steps + workers:
-        sys.exit(f"{''.join(lines)}\nerror: code {launcher.returncode}, left {left}, {found}")
+    faults = [f"{left} are left"] if left else []
+    if not steps <= found <= steps + workers:
+        faults.append(f"the last checkpoint is {found}")
+    ends = dict(re.findall(r" (\w+ \d+) ended with (\d+)\n", "".join(lines)))
+    faults += [f"{name} ended with {code}" for name, code in ends.items() if code != "0"]
+    if launcher.returncode or set(ends) != set(ids):
+        faults.append(f"code {launcher.returncode}, and these ended: {list(ends)}")
+    if kill:
+        later = "".join(lines[killed:])
+        if not re.search(rf"^\[{kill}\] .*{WORKS[kill.split()[0]]}", later, re.M):
+            faults.append(f"{kill} did not take part again")
+        went_on = re.findall(r"^\[worker 0\] .* step (\d+)  loss", later, re.M)
+        if not killed or min(map(int, went_on), default=0) < newest:
+            faults.append(f"the chief went on before its checkpoint {newest}")
+    if faults:
+        sys.exit(f"{''.join(lines)}\nerror: {'; '.join(faults)}")
     return secs
 
 
@@ -107,8 +127,8 @@ def measure(cases: Cases, folder: Path, runs: int, kills: int, steps: int) -> No
     print(f"{runs} runs of 200 steps: all ended, {min(secs):.1f} to {max(secs):.1f} s", flush=True)
     for role in ("worker 1", "worker 0", "ps 0", "evaluator 0"):
         for i in range(kills):
-            launch(cases, folder / f"{role}{i}", 1000, "--evaluator", kill=role)
-        print(f"kill -9 of {role}, {kills} times: all ended", flush=True)
+            launch(cases, folder / f"{role}{i}", 3000, "--evaluator", kill=role)
+        print(f"kill -9 of {role}, {kills} times: it took part again, all ended", flush=True)
     one = folder / "one"
     command = [str(cases.python), "-m", "my_project.train", *SETTINGS, f"run_dir={one}"]
     command += [f"trainer.last_step={steps}", "trainer.max_inner_steps=1"]

@@ -28,8 +28,8 @@ EXAMPLE_FILES = """
 
 # What only many_machines=yes has.
 CLUSTER_FILES = """
-    {package}/launch.py tests/test_launch.py docs/many_machines.md .dockerignore
-    deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
+    {package}/launch.py tests/test_launch.py tests/test_processes.py docs/many_machines.md
+    .dockerignore deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
     deploy/tfjob.yaml deploy/slurm.sh
 """
 

@@ -15,7 +15,7 @@ def test_the_emitted_tests_pass(bake, runtime_python):
 @pytest.mark.tensorflow
 def test_what_many_machines_add_passes_too(bake, runtime_python):
     project = bake(many_machines="yes")
-    tests = "ARGS=-q tests/test_launch.py"
+    tests = "ARGS=-q tests/test_launch.py tests/test_processes.py"
     shown = project.run("make", "test", f"PYTHON={runtime_python}", tests)
     assert re.match(r"\d+ passed", shown.splitlines()[-1]), shown
 

@@ -6,14 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.errors import ConfigError, RunError
-from {{ cookiecutter.project_slug }}.model import MLP
-from {{ cookiecutter.project_slug }}.train.cluster import Cluster, Task, read_cluster
-from {{ cookiecutter.project_slug }}.train.keras import KerasTrainer
-from {{ cookiecutter.project_slug }}.train.roles import Role
-from {{ cookiecutter.project_slug }}.train.servers import LeastBytes
+from {{ cookiecutter.project_slug }}.errors import ConfigError
+from {{ cookiecutter.project_slug }}.train.cluster import Task, read_cluster
 
 PLACES = {"ps": ["a:1", "b:1"], "worker": ["c:1", "d:1", "e:1"]}
 
@@ -135,6 +130,24 @@ def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables(
     }
 
 
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "hosts"),
+    [
+        ("rack[1-2]node[09-10],x", "1(x5)", "rack1node09 rack1node10 rack2node09 rack2node10 x"),
+        ("n[1-2,7]-ib,login-a", "2,1(x3)", "n1-ib n1-ib n2-ib n7-ib login-a"),
+        ("a,b[098-101]", "1(x5)", "a b098 b099 b100 b101"),
+    ],
+)
+def test_lists_of_nodes_are_read_as_slurm_writes_them(nodes, tasks, hosts):
+    variables = {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_TASKS_PER_NODE": tasks}
+    clusters = [slurm(rank, **variables) for rank in range(5)]
+    assert [cluster.own.address.split(":")[0] for cluster in clusters] == hosts.split()
+
+
+def test_an_index_may_be_given_as_text():
+    assert tf_config(PLACES, "worker", "1") == tf_config(PLACES, "worker", 1)
+
+
 def test_tasks_of_slurm_train_alone_unless_a_number_of_ps_is_set():
     assert read_cluster({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}).tasks == ()
 
@@ -145,7 +158,11 @@ def test_tasks_of_slurm_train_alone_unless_a_number_of_ps_is_set():
         ({"SLURM_JOB_ID": ""}, "PS_TASKS is set, but SLURM_JOB_ID is not; start with srun"),
         ({"PS_TASKS": "some"}, "PS_TASKS=some: expected a number"),
         ({"PS_TASKS": "5"}, "PS_TASKS=5, SLURM_STEP_NUM_TASKS=5"),
-        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2: expected a list"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2),2"}, "PS_TASKS=1, SLURM_STEP_NUM_TASKS=5"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "some"}, "SLURM_STEP_TASKS_PER_NODE=some: expected a list"),
+        ({"SLURM_STEP_NODELIST": "gpu[08-09"}, r"SLURM_STEP_NODELIST=gpu\[08-09 and"),
+        ({"SLURM_STEP_NODELIST": "gpu[a-c]"}, r"SLURM_STEP_NODELIST=gpu\[a-c\] and"),
         ({"SLURMD_NODENAME": "login"}, "SLURMD_NODENAME=login, but task SLURM_PROCID=0 belongs"),
         ({"TF_CONFIG": "{}"}, "TF_CONFIG and PS_TASKS are both set"),
     ],
@@ -163,12 +180,6 @@ def test_a_task_answers_while_something_listens():
         assert task.answers()
     assert not task.answers()
     assert not Task("ps", 0, "no-such-host.invalid:1").answers()
-
-
-def free_address():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("jobs", [{"worker": 2}, {"chief": 1, "worker": 1}])
@@ -195,63 +206,3 @@ def test_the_shares_of_those_who_train_are_the_whole_and_overlap_nowhere(
 
 def images(batches):
     return {image.tobytes() for features, _ in batches for image in features}
-
-
-def test_variables_go_where_the_fewest_bytes_are():
-    with tf.Graph().as_default():
-        spec = tf.train.ClusterSpec({"ps": ["a:1", "b:1"], "worker": ["c:1"]})
-        setter = tf.train.replica_device_setter(cluster=spec, ps_strategy=LeastBytes(2))
-        with tf.device(setter):
-            shapes = [[1000, 10], [10], [400, 10], [400, 10], [300, 10]]
-            made = [tf.get_variable(f"v{i}", shape) for i, shape in enumerate(shapes)]
-            added = made[0] + 1
-    assert [int(variable.device[-1]) for variable in made] == [0, 1, 1, 1, 1]
-    assert added.device == "/job:worker"
-
-
-def test_a_parameter_server_has_no_gpu_and_sees_nobody_else():
-    config = tf.ConfigProto(intra_op_parallelism_threads=3)
-    tasks = [Task("ps", 0, free_address()), Task("worker", 0, free_address())]
-    ps, worker = (Role(Cluster(tuple(tasks), task), config, 1.0) for task in tasks)
-    assert ps.config.device_count["GPU"] == 0
-    assert "GPU" not in worker.config.device_count
-    assert list(ps.config.device_filters) == ["/job:ps/task:0"]
-    assert list(worker.config.device_filters) == ["/job:ps", "/job:worker/task:0"]
-    assert ps.config.intra_op_parallelism_threads == 3
-    assert not config.device_filters
-
-
-def test_who_misses_a_parameter_server_ends_in_one_line(fit, tmp_path, monkeypatch):
-    cluster = {"ps": [free_address()], "worker": [free_address()]}
-    task = {"type": "worker", "index": 0}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-    message = rf"no answer from ps 0 \({cluster['ps'][0]}\) in 0.5 s"
-    with pytest.raises(RunError, match=message):
-        fit(tmp_path / "run", cluster_wait_secs=0.5)
-    with pytest.raises(RunError, match="cannot listen there"):
-        fit(tmp_path / "again", cluster_wait_secs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("model", "trainer", "message"),
-    [
-        ({"accumulate": 2}, {}, r"model\.accumulate=2: .* set it to 1"),
-        ({}, {"patience": 3}, r"trainer\.patience: nobody evaluates"),
-        ({}, {"run_dir": ""}, "run_dir: found none"),
-    ],
-)
-def test_settings_that_make_no_sense_in_a_cluster_are_refused(
-    fit, tmp_path, monkeypatch, model, trainer, message
-):
-    config = {"cluster": PLACES, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    with pytest.raises(ConfigError, match=message):
-        fit(**{"run_dir": tmp_path / "run", "model": MLP(hidden=16, **model), **trainer})
-
-
-def test_keras_trains_on_one_machine(digits, tmp_path, monkeypatch):
-    cluster = {"ps": [free_address()], "worker": [free_address()]}
-    config = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    with pytest.raises(ConfigError, match="trainer=keras: trains on one machine"):
-        KerasTrainer(run_dir=str(tmp_path / "run")).fit(MLP(hidden=16), digits)

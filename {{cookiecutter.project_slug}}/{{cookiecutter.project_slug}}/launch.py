@@ -5,7 +5,8 @@
     python -m <package>.launch --restarts 2 ...    start again who was killed, as Kubernetes does
 
 The first worker is the chief. All take the settings that follow; run_dir is a new directory
-unless it is given. Ctrl-C ends all, after the chief has saved. The exit code is the worst one.
+unless it is given. Ctrl-C, SIGTERM or SIGHUP ends all, after the chief has saved. The exit code is
+the worst one, or 128 and the signal's number.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from .command import run_command
 from .errors import ConfigError
+from .interrupts import held
 from .train.config import load_config
 from .train.new_directory import new_directory
 
@@ -35,34 +37,43 @@ END_SECS = 60.0  # how long the others may stay after the chief has ended, or af
 
 
 class Process:
-    """A role of the cluster; its lines are shown with its name before them."""
+    """A role of the cluster; its lines are shown with its name before them.
 
-    def __init__(self, name: str, config: dict, settings: Sequence[str], restarts: int) -> None:
+    Args:
+        name: of the role.
+        command: what to run.
+        config: TF_CONFIG for it.
+        restarts: how often it starts again after a signal has killed it.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], config: dict[str, Any], restarts: int = 0
+    ) -> None:
         self.name = name
         self.code: int | None = None  # None while it runs
         self.told = False  # to end, by us
         self._restarts = restarts
+        self._command = command
         self._environment = {
             "TF_CPP_MIN_LOG_LEVEL": "2",
             **os.environ,
             "TF_CONFIG": json.dumps(config),
             "PYTHONUNBUFFERED": "1",
         }
-        package = __name__.rpartition(".")[0] or __package__
-        self._command = [sys.executable, "-m", f"{package}.train", *settings]
         self._start()
 
     def _start(self) -> None:
-        self._child = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is for the launcher alone, which passes it on
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+        with held():  # a signal finds it made or not begun
+            self._child = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for the launcher alone, which passes it on
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
         logger.info("%s is process %d", self.name, self._child.pid)
         self._reader = threading.Thread(target=self._show, args=(self._child.stdout,), daemon=True)
         self._reader.start()
@@ -91,7 +102,14 @@ class Process:
         self._restarts = 0
         if self.code is None:
             self.told = True
-            self._child.send_signal(number)
+            with contextlib.suppress(ValueError):  # Windows has few; its console tells all of ^C
+                self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once, if it still runs."""
+        if self.code is None:
+            self._child.kill()
+            self._child.wait()
 
 
 def launch(arguments: list[str]) -> int:
@@ -108,7 +126,8 @@ def launch(arguments: list[str]) -> int:
     config = load_config(given.settings)  # a mistake is shown once
     run_dir = config.run_dir or new_directory("cluster")
     settings = [text for text in given.settings if not text.startswith("run_dir=")]
-    settings.append(f"run_dir={run_dir}")
+    package = __name__.rpartition(".")[0] or __package__
+    command = [sys.executable, "-m", f"{package}.train", *settings, f"run_dir={run_dir}"]
 
     places = free_addresses(given.ps + given.workers)
     cluster = {"worker": places[given.ps :], "ps": places[: given.ps]}
@@ -116,22 +135,18 @@ def launch(arguments: list[str]) -> int:
     roles += [("evaluator", 0)] if given.evaluator else []
     processes: list[Process] = []
     try:
-        for job, index in roles:
-            task = {"cluster": cluster, "task": {"type": job, "index": index}}
-            processes.append(Process(f"{job} {index}", task, settings, given.restarts))
-        wait(processes)
-        stayed = [process.name for process in processes if process.code is None]
-        end(processes, signal.SIGTERM)
-        if stayed and processes[0].code == 0:
-            logger.error("%s did not leave in %g s", ", ".join(stayed), END_SECS)
-            return 1
-        return max(process.code or 0 for process in processes if not process.told)
-    except (KeyboardInterrupt, SystemExit):
+        with held():
+            for job, index in roles:
+                config = {"cluster": cluster, "task": {"type": job, "index": index}}
+                processes.append(Process(f"{job} {index}", command, config, given.restarts))
+        return outcome(processes)
+    except SystemExit as told:  # by a signal
         logger.warning("ending all, which may take a while; Ctrl-C again ends them at once")
-        end(processes, signal.SIGINT)
-        return max(process.code or 0 for process in processes)
+        end(processes, int(told.code or 0) - 128)
+        raise
     finally:  # whatever happened, nobody stays
-        end(processes, signal.SIGKILL)
+        for process in processes:
+            process.kill()
 
 
 def free_addresses(number: int) -> list[str]:
@@ -143,23 +158,49 @@ def free_addresses(number: int) -> list[str]:
         return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
 
 
-def wait(processes: Sequence[Process], secs: float = 0.0) -> None:
-    """Until all have ended, or for so long; 0: for END_SECS after the chief, less if it failed."""
-    deadline = time.monotonic() + (secs or float("inf"))
-    while any(process.code is None for process in processes) and time.monotonic() < deadline:
+def outcome(processes: Sequence[Process], end_secs: float = END_SECS) -> int:
+    """Waits for the processes, of which the first is the chief; returns the worst exit code.
+
+    If the chief fails, the others are ended; after it, they may stay end_secs, but an evaluator as
+    long as it takes: nobody else does its work.
+    """
+    chief = processes[0]
+    evaluators = [process for process in processes if process.name.startswith("evaluator")]
+    others = [process for process in processes if process not in evaluators]
+    wait(processes, lambda: chief.code is not None)
+    stayed: list[str] = []
+    if chief.code == 0:
+        wait(others, secs=end_secs)
+        stayed = [process.name for process in others if process.code is None]
+        end(others, signal.SIGTERM, end_secs)
+        wait(evaluators)
+    end(processes, signal.SIGTERM, end_secs)
+    if stayed:
+        logger.error("%s did not leave in %g s", ", ".join(stayed), end_secs)
+        return 1
+    return max(process.code or 0 for process in processes if not process.told)
+
+
+def wait(
+    processes: Sequence[Process],
+    until: Callable[[], bool] = lambda: False,
+    secs: float = float("inf"),
+) -> None:
+    """Until all have ended, or something holds, or for so long."""
+    deadline = time.monotonic() + secs
+    while any(process.code is None for process in processes):
+        if until() or time.monotonic() > deadline:
+            return
         time.sleep(0.1)
         for process in processes:
             process.poll()
-        if not secs and processes[0].code is not None:
-            left = END_SECS if processes[0].code == 0 else 0
-            deadline = min(deadline, time.monotonic() + left)
 
 
-def end(processes: Sequence[Process], number: int) -> None:
+def end(processes: Sequence[Process], number: int, secs: float = END_SECS) -> None:
     """Sends a signal to those that still run, and waits for their end."""
     for process in processes:
         process.send(number)
-    wait(processes, END_SECS)
+    wait(processes, secs=secs)
 
 
 def _die_with_parent() -> None:

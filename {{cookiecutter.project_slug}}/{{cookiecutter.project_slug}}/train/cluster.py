@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,8 @@ from ..errors import ConfigError
 
 FORM = 'expected {"cluster": {"ps": ["host:port"], ...}, "task": {"type": "ps", "index": 0}}'
 JOBS = ("chief", "worker", "ps", "evaluator")
+
+POLL_SECS = 0.5  # from one look at the others to the next
 
 # What srun sets. (TensorFlow 1.15's SlurmClusterResolver asks `scontrol`, and ignores steps.)
 SLURM = ("PROCID", "STEP_NUM_TASKS", "STEP_NODELIST", "STEP_TASKS_PER_NODE", "JOB_ID")
@@ -195,11 +198,26 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
 def _hosts(nodes: str, tasks_per_node: str) -> list[str]:
     """("gpu[01-02,7],login", "2(x2),1(x2)") -> the host of each task, as `scontrol` expands it."""
     names, counts = [], []
-    for prefix, ranges in re.findall(r"([^,\[]+)(?:\[([^\]]+)\])?", nodes):
-        for part in ranges.split(",") if ranges else [""]:
-            first, _, last = part.partition("-")
-            numbers = range(int(first), int(last or first) + 1) if part else [""]
-            names += [f"{prefix}{str(number).zfill(len(first))}" for number in numbers]
-    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", tasks_per_node):
-        counts += [int(count)] * int(times or 1)
+    try:
+        for name in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
+            parts = re.split(r"\[(.*?)\]", name)  # every second one stood in brackets
+            parts = [_numbers(part) if i % 2 else [part] for i, part in enumerate(parts)]
+            names += ["".join(each) for each in itertools.product(*parts)]
+        for part in tasks_per_node.split(","):
+            count, _, times = part.rstrip(")").partition("(x")
+            counts += [int(count)] * int(times or 1)
+    except ValueError:
+        names = []
+    if not names or len(names) != len(counts):
+        raise ConfigError(
+            f"SLURM_STEP_NODELIST={nodes} and SLURM_STEP_TASKS_PER_NODE={tasks_per_node}: expected "
+            "a list of nodes as gpu[1-2,7] and a count for each as 2(x3); set TF_CONFIG instead"
+        )
     return [name for name, count in zip(names, counts) for _ in range(count)]
+
+
+def _numbers(ranges: str) -> list[str]:
+    """ "08-10,3" -> 08, 09, 10, 3."""
+    bounds = [part.partition("-")[::2] for part in ranges.split(",")]
+    numbers = [(len(a), range(int(a), int(b or a) + 1)) for a, b in bounds]
+    return [str(number).zfill(width) for width, each in numbers for number in each]

@@ -11,13 +11,14 @@ import tensorflow.compat.v1 as tf
 from ..data.damage import damage_named
 from ..data.dataset import Dataset
 from ..errors import RunError
+from ..interrupts import held
 from ..model.model import Model
 from .checkpoints import checkpoints_in, step_of
+from .cluster import POLL_SECS
 from .evaluation import Evaluation
 from .hooks import BestHook, EvaluateHook, SignalHook
 from .roles import Role
 from .run import Run, describe_start
-from .servers import POLL_SECS
 
 if TYPE_CHECKING:
     from .session import SessionTrainer
@@ -32,7 +33,6 @@ def follow(
     model: Model,
     dataset: Dataset,
     run: Run,
-    last_step: int,
 ) -> dict[str, float]:
     """Evaluates each checkpoint that is the newest, also the last one, and keeps the best.
 
@@ -42,22 +42,24 @@ def follow(
         signals: end it early.
         model, dataset: those of the run.
         run: the evaluator's own; its checkpoints are the chief's.
-        last_step: the step after which no more checkpoints come.
 
     Returns:
         The means of the last evaluation.
 
     Raises:
-        RunError: the chief stays away.
+        RunError: the chief stays away, or its newest checkpoint cannot be read.
     """
-    chief, wait_secs = role.cluster.trainers[0], trainer.cluster_wait_secs
+    chief, wait_secs = role.cluster.trainers[0], role.wait_secs
     with run.opened(), tf.Graph().as_default(), damage_named(dataset):
-        batches = dataset.batches(dataset.evaluation_split)
-        # For its variables: best/ keeps those of the optimiser, too.
-        model.training_step(*tf.data.make_initializable_iterator(batches).get_next())
-        evaluation = Evaluation(model, dataset, dataset.evaluation_split, trainer.only_batches)
-        saver = tf.train.Saver()
-        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics)
+        with held():
+            batches = dataset.batches(dataset.evaluation_split)
+            # For its variables: best/ keeps those of the optimiser, too.
+            model.training_step(*tf.data.make_initializable_iterator(batches).get_next())
+            evaluation = Evaluation(model, dataset, dataset.evaluation_split, trainer.only_batches)
+            saver = tf.train.Saver()
+        evaluate = EvaluateHook(
+            evaluation, run.evaluations, run.metrics, stopped=lambda: signals.received
+        )
         best = BestHook(evaluate, run.best, saver, **trainer.best)
         evaluate.begin()
         best.begin()
@@ -65,19 +67,28 @@ def follow(
         with tf.Session(config=trainer.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             signals.after_create_session(session, None)
-            known, seen = "", time.monotonic()
+            known = found = ""
+            seen = came = time.monotonic()
             while not signals.received:
+                now = time.monotonic()
                 there = chief.answers()  # before the look, which then finds the chief's last one
-                seen = time.monotonic() if there else seen
+                seen = now if there else seen
                 newest = (checkpoints_in(run.checkpoints) or [""])[-1]
-                if newest != known and _evaluate(session, saver, newest, evaluate, best):
-                    known = newest
-                elif step_of(known) >= last_step and not there:
+                found, came = (found, came) if newest == found else (newest, now)
+                if newest != known:
+                    why = _evaluate(session, saver, newest, evaluate, best)
+                    if not why:
+                        known, seen = newest, time.monotonic()  # it took its time
+                        continue
+                    if now == came:
+                        logger.warning("%s cannot be read yet: %s", newest, why)
+                    if now - came > wait_secs:
+                        raise RunError(f"{newest}: unreadable for {wait_secs:g} s: {why}")
+                elif not there and role.is_over():
                     break
-                elif time.monotonic() - seen > wait_secs:
+                if now - seen > wait_secs:
                     raise RunError(f"{chief} stayed away for {wait_secs:g} s; start it")
-                else:
-                    time.sleep(POLL_SECS)
+                time.sleep(POLL_SECS)
             signals.close()
         evaluate.close()
     return evaluate.results
@@ -89,18 +100,18 @@ def _evaluate(
     checkpoint: str,
     evaluate: EvaluateHook,
     best: BestHook,
-) -> bool:
-    """Whether it could be read: the chief keeps only some, and may still be writing."""
+) -> str:
+    """Why it cannot be read, if so: the chief keeps only some, and may still be writing."""
     try:
         saver.restore(session, checkpoint)
     except (tf.errors.OpError, ValueError) as error:
-        logger.warning("%s cannot be read yet: %s", checkpoint, str(error).partition("\n")[0])
-        return False
+        return str(error).partition("\n")[0]
     step = step_of(checkpoint)
     if not evaluate.writer:
         evaluate.after_create_session(session, None)
         best.after_create_session(session, None)
     evaluate.act(session, step, {})
-    context = tf.train.SessionRunContext(None, session)
-    best.evaluated(context, step, evaluate.results[best.metric])
-    return True
+    if evaluate.evaluated == step:  # else a signal came
+        context = tf.train.SessionRunContext(None, session)
+        best.evaluated(context, step, evaluate.results[best.metric])
+    return ""

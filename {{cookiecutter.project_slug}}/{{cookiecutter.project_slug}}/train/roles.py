@@ -14,11 +14,13 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, RunError
 from ..model.model import Model
-from .cluster import Cluster, Task, read_cluster
-from .hooks import EvaluateHook, LastStepHook, LogHook, NanHook, SignalHook
+from .checkpoints import checkpoints_in, step_of
+from .cluster import POLL_SECS, Cluster, Task, read_cluster
+from .hooks import EvaluateHook, LogHook, NanHook, SignalHook
 from .hooks.after_evaluation import AfterEvaluationHook
+from .hooks.last_step import SavedLastStepHook
 from .run import Run
-from .servers import POLL_SECS, LeastBytes
+from .servers import LeastBytes
 
 if TYPE_CHECKING:
     from .session import SessionTrainer
@@ -30,7 +32,7 @@ Hooks = Sequence[tf.train.SessionRunHook]
 WATCH_SECS = 5.0  # after which a call that hangs is ended with the process, beyond wait_secs
 
 # What a worker does beside its steps; all else writes what the chief writes.
-WORKERS = (LastStepHook, NanHook, LogHook, SignalHook)
+WORKERS = (NanHook, LogHook, SignalHook)
 # The weights move while they are evaluated here: an evaluator reads the checkpoints instead.
 ALONE = (EvaluateHook, AfterEvaluationHook)
 
@@ -93,17 +95,29 @@ class Role:
         filtered.device_filters.extend([*others, self._device])
         return filtered
 
-    def own(self, run: Run) -> Run:
-        """The run as it is for the chief, else a directory in it for what this process writes."""
+    def own(self, run: Run, last_step: int) -> Run:
+        """The run as it is for the chief, else a directory in it for what this process writes.
+
+        Args:
+            run: that of the cluster.
+            last_step: where that ends.
+        """
+        self._last_step = last_step
         if self.alone:
             return run
         whole = Run(os.path.abspath(run.directory))  # parameter servers read its checkpoints, too
-        if self.name == "chief":
+        self._checkpoints = whole.checkpoints
+        if self.name in ("chief", "ps"):
             return whole
         own = Run(os.path.join(whole.directory, f"{self.name}-{self.cluster.own.index}"))
         own.checkpoints, own.best = whole.checkpoints, whole.best
         os.makedirs(own.directory, exist_ok=True)
         return own
+
+    def is_over(self) -> bool:
+        """Whether the last step is saved; a chief that answers no more is then done."""
+        newest = (checkpoints_in(self._checkpoints) or [""])[-1]
+        return step_of(newest) >= self._last_step
 
     @contextlib.contextmanager
     def placed(self) -> Iterator[None]:
@@ -120,19 +134,24 @@ class Role:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Inside of the `with`, this process ends if a parameter server stays away.
+        """Inside of the `with`, this process ends if one that it needs stays away.
 
-        A call to a server that is gone waits for ever, and nothing can stop it.
+        A call to a server that is gone waits for ever, and nothing can stop it. Without a chief,
+        what a worker does is lost.
         """
+        needed = self.cluster.servers + self.cluster.trainers[: self.name != "chief"]
         left = threading.Event()
 
         def watch() -> None:
             seen = time.monotonic()
             while not left.wait(POLL_SECS):
-                if all(map(Task.answers, self.cluster.servers)):
+                gone = [task for task in needed if not task.answers()]
+                if not gone:
                     seen = time.monotonic()
                 elif time.monotonic() - seen > self.wait_secs + WATCH_SECS:
-                    logger.error("error: %s", self._missing())
+                    if self.is_over():
+                        os._exit(0)
+                    logger.error("error: %s", self._missing(gone))
                     os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -141,9 +160,7 @@ class Role:
         finally:
             left.set()
 
-    def _missing(self) -> RunError:
-        servers = self.cluster.servers
-        gone = [task for task in servers if not task.answers()] or servers
+    def _missing(self, gone: list[Task]) -> RunError:
         return RunError(
             f"no answer from {', '.join(map(str, gone))} in {self.wait_secs:g} s; start what is "
             "missing, or mend the addresses"
@@ -165,19 +182,26 @@ class Role:
                 save_summaries_steps=None,
                 log_step_count_steps=None,
             )
+        self._signals = next(hook for hook in hooks if isinstance(hook, SignalHook))
         if self.name == "chief":
             hooks = [hook for hook in hooks if not isinstance(hook, ALONE)]
         else:
             hooks = [hook for hook in hooks if isinstance(hook, WORKERS)]
+            hooks = [SavedLastStepHook(self._last_step, self.is_over, self._signals), *hooks]
         creator = _SessionCreator(self, scaffold, checkpoints, self._filtered(config))
         return tf.train.MonitoredSession(creator, hooks)
 
     def wait_for_servers(self) -> None:
         """Returns when all parameter servers answer; raises RunError, which names the others."""
         deadline = time.monotonic() + self.wait_secs
-        while not all(map(Task.answers, self.cluster.servers)):
+        while True:
+            gone = [task for task in self.cluster.servers if not task.answers()]
+            if not gone:
+                return
+            if self._signals.received:  # there is nothing to save, and nowhere to read it
+                raise SystemExit(128 + self._signals.received)
             if time.monotonic() > deadline:
-                raise self._missing()
+                raise self._missing(gone)
             time.sleep(POLL_SECS)
 
 

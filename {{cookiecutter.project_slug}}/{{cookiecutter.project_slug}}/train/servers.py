@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
-from .cluster import Task
+from .cluster import POLL_SECS, Task
 from .hooks import SignalHook
 
 if TYPE_CHECKING:
     from .roles import Role
 
-POLL_SECS = 0.5  # from one look at the others to the next
 LEAVE_SECS = 30.0  # how long a server that was told to stop waits for a last checkpoint
 
 
 def serve(role: Role, signals: SignalHook) -> dict[str, float]:
-    """Holds variables until the chief is done and all who train have left.
+    """Holds variables until the last step is saved and all who train have left.
 
-    Not `Server.join`, which never returns. After a signal it waits LEAVE_SECS at most: the chief
-    may want to save.
+    Not `Server.join`, which never returns. Nobody need say that training is over: what a dead
+    process forgets to say, or says to one that starts too late, the checkpoints show. After a
+    signal it waits LEAVE_SECS at most: the chief may want to save.
 
     Args:
         role: a parameter server's.
@@ -34,41 +35,22 @@ def serve(role: Role, signals: SignalHook) -> dict[str, float]:
     Raises:
         RunError: the chief stays away.
     """
-    trainers, told = role.cluster.trainers, 0.0
-    with tf.Graph().as_default():
-        done = _done_tokens(role.cluster.own).size()
-        with tf.Session(role.server.target, config=role.config) as session:
-            signals.after_create_session(session, None)
-            seen = time.monotonic()
-            while True:
-                now = time.monotonic()
-                if trainers[0].answers():
-                    seen = now
-                if not told and (signals.received or session.run(done)):
-                    told = now
-                limit = LEAVE_SECS if signals.received else role.wait_secs
-                if told and (now - told > limit or not any(map(Task.answers, trainers))):
-                    break
-                if now - seen > 2 * role.wait_secs:  # the others first say what they miss
-                    raise RunError(f"{trainers[0]} stayed away for {now - seen:.0f} s; start it")
-                time.sleep(POLL_SECS)
-            signals.close()
-    return {}
-
-
-def dismiss(role: Role) -> None:
-    """Tells the parameter servers that the chief needs them no more."""
-    for task in filter(Task.answers, role.cluster.servers):
-        with tf.Graph().as_default(), role.watched():
-            token = _done_tokens(task).enqueue(True)
-            with tf.Session(role.server.target, config=role.config) as session:
-                session.run(token)
-
-
-def _done_tokens(server: Task) -> tf.QueueBase:
-    """Where the chief says that it is done; whether workers are still there, one sees."""
-    with tf.device(f"/job:{server.job}/task:{server.index}"):
-        return tf.FIFOQueue(100, tf.bool, shared_name="done")
+    trainers, over = role.cluster.trainers, 0.0
+    with contextlib.closing(signals):
+        signals.after_create_session(None, None)
+        seen = time.monotonic()
+        while True:
+            now = time.monotonic()
+            there = trainers[0].answers()  # before the look, which then finds its last checkpoint
+            seen = now if there else seen
+            if not over and (signals.received or (not there and role.is_over())):
+                over = now
+            limit = LEAVE_SECS if signals.received else role.wait_secs
+            if over and (now - over > limit or not any(map(Task.answers, trainers))):
+                return {}
+            if now - seen > 2 * role.wait_secs:  # the others first say what they miss
+                raise RunError(f"{trainers[0]} stayed away for {now - seen:.0f} s; start it")
+            time.sleep(POLL_SECS)
 
 
 class LeastBytes:

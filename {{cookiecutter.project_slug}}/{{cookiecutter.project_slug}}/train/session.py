@@ -14,7 +14,7 @@ from ..errors import ConfigError, ModelError
 from ..interrupts import held
 from ..model.model import Model
 from .checkpoints import continue_from, newest_checkpoint, run_saver
-from .devices import mixed_precision, session_config, warn_of_unused_gpu
+from .devices import mixed_precision, session_config, start_threads, warn_of_unused_gpu
 from .evaluation import Evaluation
 from .evaluator import follow
 from .hooks import (
@@ -81,22 +81,15 @@ class SessionTrainer:
     gpus: str = "all"  # or "none", or the numbers of those to use: "0,2"
     allow_growth: bool = True  # take a GPU's memory as it is needed
     intra_op_threads: int = 0  # within one operation; 0 lets TensorFlow choose
-    inter_op_threads: int = 0  # operations at a time
+    inter_op_threads: int = 0  # operations at a time; -1: in the thread that calls
     soft_placement: bool = True  # run on the CPU what has no GPU kernel
     xla: bool = False  # compile the graph for the GPU; the last bits of results then differ
     cluster_wait_secs: float = 300.0  # in a cluster: for a process that is not there
 
     def __post_init__(self) -> None:
-        names = [
-            "seed",
-            "last_epoch",
-            "max_to_keep",
-            "only_batches",
-            "patience",
-            "cluster_wait_secs",
-        ]
-        names += ["intra_op_threads", "inter_op_threads", "keep_checkpoint_every_n_hours"]
-        least = {**dict.fromkeys(names, 0), "last_step": 1, "max_inner_steps": 1}
+        least = {"last_step": 1, "max_inner_steps": 1, "inter_op_threads": -1}
+        least.update(seed=0, last_epoch=0, max_to_keep=0, only_batches=0, patience=0)
+        least.update(intra_op_threads=0, keep_checkpoint_every_n_hours=0, cluster_wait_secs=0)
         for name, lowest in least.items():
             if not lowest <= getattr(self, name) < 2**31:
                 raise ConfigError(
@@ -138,6 +131,7 @@ class SessionTrainer:
         """
         if model.built:
             raise ModelError(f"{model.name}: is in another graph already; make a new one to fit")
+        start_threads(self.session_config)
         self._role = role = take_part(self, model)  # in a cluster, if the environment names one
         if role.name != "ps" or self.last_epoch:  # a ps counts steps with it, no more
             dataset.prepare()
@@ -185,7 +179,7 @@ class SessionTrainer:
             session = self._role.session(hooks, scaffold, run.checkpoints, self.session_config)
             with session, self._nan.reported():
                 while step < last_step and not session.should_stop():
-                    session.run_step_fn(loop.advance)  # steps that no hook wants to see
+                    loop.advance(session)  # by the steps that no hook wants to see
                     session.run(train_op)
                 data_ended = False  # the session passes over an OutOfRangeError in silence
         finally:
