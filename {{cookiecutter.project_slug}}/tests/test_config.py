@@ -231,3 +231,13 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
 def test_a_class_or_argument_that_does_not_exist_is_a_mistake_in_the_settings(node, message):
     with pytest.raises(ConfigError, match=message):
         instantiate(OmegaConf.create(node))
+
+
+def test_a_small_models_file_sets_the_trainers_threads_which_a_typed_number_changes():
+    def threads(*arguments):
+        trainer = load_config(arguments).trainer
+        return trainer.intra_op_threads, trainer.inter_op_threads
+
+    assert threads() == threads("trainer=keras") == threads("debug=limit") == (1, -1)
+    assert threads("model=cnn") == (0, 0)
+    assert threads("trainer.inter_op_threads=2") == (1, 2)

@@ -83,6 +83,7 @@ class Dataset:
         self.balance = balance
         self.buckets = list(buckets)
         self._counts: dict[str, int] = {}
+        self._bytes: dict[str, int | None] = {}
 
     def prepare(self) -> None:
         """Fetches, generates and checks files; called once, before any graph is built.
@@ -180,7 +181,9 @@ class Dataset:
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
-        return bytes_in_memory(self, split)
+        if split not in self._bytes:
+            self._bytes[split] = bytes_in_memory(self, split)
+        return self._bytes[split]
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""

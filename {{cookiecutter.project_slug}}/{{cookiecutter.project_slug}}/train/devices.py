@@ -36,7 +36,8 @@ def session_config(
         gpus: "all", "none", or the numbers of those to use, such as "0,2".
         allow_growth: take a GPU's memory as it is needed, not all at once.
         intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
-        inter_op_threads: operations at a time; 0 lets TensorFlow choose.
+        inter_op_threads: operations at a time; 0 lets TensorFlow choose, -1 runs them in the
+            thread that calls it.
         soft_placement: run on the CPU what has no GPU kernel.
         xla: compile the graph for the GPU; results then differ in their last bits.
 

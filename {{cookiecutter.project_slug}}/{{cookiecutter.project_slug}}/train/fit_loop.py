@@ -29,8 +29,11 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         super().__init__()
         self._global_step = tf.train.get_global_step()
 
-    def advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
-        """Trains to the end; for `MonitoredSession.run_step_fn`."""
+    def advance(self, session: tf.train.MonitoredSession) -> None:
+        """Trains to the end."""
+        session.run_step_fn(self._fit)
+
+    def _fit(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         session = step_context.session
         session.graph._unsafe_unfinalize()  # Keras adds to the graph while it runs
         self._context = tf.train.SessionRunContext(None, session)
@@ -60,7 +63,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step += 1
         numbers = {name: logs[name] for name in logs if name not in ("batch", "size")}
-        values = tf.train.SessionRunValues({"step": [self._step], "values": numbers}, None, None)
+        values = tf.train.SessionRunValues([self._step, numbers], None, None)
         for hook in self.hooks:
             hook.after_run(self._context, values)
         if self._context.stop_requested:

@@ -72,10 +72,12 @@ class LeanLoop:
                 "them apart; make optimisers, averages and variables in __init__ or build"
             )
 
-    def advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
-        """Does the steps before the next one to be seen; for `MonitoredSession.run_step_fn`."""
-        if self._max_steps == 1:
-            return
+    def advance(self, session: tf.train.MonitoredSession) -> None:
+        """Does the steps before the next one to be seen."""
+        if self._max_steps > 1:
+            session.run_step_fn(self._advance)
+
+    def _advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         session, now = step_context.session, time.perf_counter()
         step = int(session.run(self._global_step))
         if self._measured_from:

@@ -65,7 +65,7 @@ def measure(
         ) as session:
             marks = clock.marks = [(0, time.perf_counter())]
             while len(marks) < INTERVALS + 2:
-                session.run_step_fn(loop.advance)
+                loop.advance(session)
                 session.run(train_op)
     pairs = zip(marks[2:], marks[3:])
     rates = [(step - before) / (now - then) for (before, then), (step, now) in pairs]

@@ -72,7 +72,7 @@ class EveryHook(tf.train.SessionRunHook):
     def begin(self) -> None:
         self._global_step = tf.train.get_or_create_global_step()
         # In another's session there may be none; then the step is read in a run of its own.
-        self._after_update = tf.get_collection(STEP_AFTER_UPDATE)[:1]
+        self._after_update = (tf.get_collection(STEP_AFTER_UPDATE) or [tf.no_op()])[0]
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self.step = self.acted = int(session.run(self._global_step))
@@ -87,10 +87,8 @@ class EveryHook(tf.train.SessionRunHook):
         self._due = self._is_due(self.step + 1)
         if self.idle:
             return None
-        wanted: dict[str, Any] = {"step": self._after_update}
-        if self._due:
-            wanted["values"] = self.fetches()
-        return tf.train.SessionRunArgs(wanted)
+        wanted = [self.fetches()] if self._due else []
+        return tf.train.SessionRunArgs([self._after_update, *wanted])
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
@@ -98,10 +96,10 @@ class EveryHook(tf.train.SessionRunHook):
         if self.idle:
             return
         session, before = run_context.session, self.step
-        (step,) = run_values.results["step"] or [session.run(self._global_step)]
-        self.step = int(step)
+        step, *values = run_values.results
+        self.step = int(session.run(self._global_step) if step is None else step)
         if self._due and self.step > before:
-            self.act(session, self.step, run_values.results["values"])
+            self.act(session, self.step, values[0])
             self.acted, self._acted_at = self.step, time.perf_counter()
 
     def _is_due(self, step: int) -> bool:
