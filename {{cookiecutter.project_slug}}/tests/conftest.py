@@ -5,8 +5,10 @@ import glob
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -96,26 +98,41 @@ def checkpoint_steps():
     return checkpoint_steps
 
 
+@pytest.fixture(scope="session", autouse=True)
+def heeded_signals():
+    """Under nohup, or in the background of a shell, some are ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path, digits_directory):
     """start(*words) -> `train <words>`, first of a group of processes, printing to tmp_path/output.
 
-    It trains on the digits, in tmp_path/run.
+    It trains on the digits, in tmp_path/run; it is killed after the test, or after three minutes.
     """
+    ends = contextlib.ExitStack()
 
     def start(*words):
         data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
         data += ["data.test_examples=130", f"run_dir={tmp_path}/run"]
         with open(str(tmp_path / "output"), "w") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", train.__module__.rpartition(".")[0], *data, *words],
                 cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        timer = threading.Timer(180, process.kill)
+        timer.start()
+        ends.callback(process.kill)
+        ends.callback(timer.cancel)
+        return process
 
-    return start
+    with ends:
+        yield start
 
 
 @pytest.fixture

@@ -59,7 +59,6 @@ def test_the_table_and_the_file_have_the_same_numbers_and_no_run_is_made(
         "data.parallel_calls=1",
         "data.parallel_calls=4",
         "data.batch_size=128",
-        "trainer.intra_op_threads=1",
         "data.memory_share=0.5",
     ]
     for name, rate, secs in shown:

@@ -26,6 +26,11 @@ BODIES = {
         "    except BaseException:\n        raise RuntimeError('of TensorFlow')\n"
     ),
     "held": "def body():\n    with interrupts.held():\n        tell()\n        print('whole')\n",
+    "twice at once": (
+        "def body():\n"
+        "    try:\n        tell()\n"
+        "    finally:\n        tell()\n        print('whole')\n"
+    ),
     "dropped": DROPPED + "    interrupts.leave_if_told()\n",
 }
 
@@ -48,8 +53,17 @@ def run(package, body, number="SIGTERM"):
 def test_a_signal_ends_a_command_whatever_becomes_of_what_is_raised(way, number):
     done = run(PACKAGE, BODIES[way], number)
     assert done.returncode == {"SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129}[number]
-    assert done.stdout == ("whole\n" if way == "held" else "")
+    assert done.stdout == ("whole\n" if way in ("held", "twice at once") else "")
     assert "Traceback" not in done.stderr or way == "dropped"
+
+
+def test_a_second_signal_ends_at_once_what_holds_the_first_back():
+    body = (
+        "def body():\n    with interrupts.held():\n        tell()\n"
+        "        time.sleep(1.5 * interrupts.ECHO_SECS)\n        tell()\n        print('went on')\n"
+    )
+    done = run(PACKAGE, "import time\n" + body)
+    assert (done.returncode, done.stdout) == (143, "")
 
 
 def test_a_signal_that_was_dropped_while_the_graph_was_built_ends_the_run_before_its_first_step(

@@ -124,17 +124,17 @@ def test_the_others_go_on_with_a_chief_that_is_killed_and_started_again(
     launched, tmp_path, checkpoint_steps
 ):
     run = tmp_path / "run"
-    cluster = launched("--restarts", "1", f"run_dir={run}", "trainer.last_step=600")
+    cluster = launched("--restarts", "1", f"run_dir={run}", "trainer.last_step=2000")
     cluster.read_to(r"worker 0\] .* step [1-9]\d+ ")
     while not checkpoint_steps(run):
         time.sleep(0.05)
     before = checkpoint_steps(run)[-1]
-    cluster.kill_and_see_again("worker 0")  # meanwhile the other does all the steps
+    cluster.kill_and_see_again("worker 0")  # meanwhile the other does steps
     first = re.search(r"step (\d+) ", cluster.read_to(r"worker 0\] .* step \d+ ")).group(1)
-    assert before <= int(first) < 600  # from the newest checkpoint, not from the start
+    assert before <= int(first) <= 2000  # from the newest checkpoint, not from the start
     cluster.read_to(r"worker 1\] .* step \d+ ")
     assert cluster.end() == 0, "".join(cluster.lines)
-    assert 600 <= checkpoint_steps(run)[-1] <= 602
+    assert 2000 <= checkpoint_steps(run)[-1] <= 2002
     assert len(json.loads((run / "record.json").read_text())["starts"]) == 2
 
 

@@ -83,10 +83,11 @@ def test_all_lines_are_shown_to_the_last(role, capfd):
     assert (len(lines), lines[-1]) == (20001, "[worker 0] the last")
 
 
-def test_a_reader_that_has_seen_enough_holds_up_nobody(role, monkeypatch):
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_a_reader_that_takes_no_more_holds_up_nobody(role, monkeypatch, error):
     class Closed:
         def write(self, text):
-            raise BrokenPipeError
+            raise error
 
     monkeypatch.setattr(sys, "stdout", Closed())
     process = role("worker 0", "print('line\\n' * 100000)")  # more than a pipe holds

@@ -17,6 +17,7 @@ from {{ cookiecutter.project_slug }}.train.cluster import Cluster, Task
 from {{ cookiecutter.project_slug }}.train.hooks import SignalHook
 from {{ cookiecutter.project_slug }}.train.hooks.last_step import SavedLastStepHook
 from {{ cookiecutter.project_slug }}.train.keras import KerasTrainer
+from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
 from {{ cookiecutter.project_slug }}.train.roles import Role
 from {{ cookiecutter.project_slug }}.train.run import Run
 from {{ cookiecutter.project_slug }}.train.servers import LeastBytes
@@ -66,7 +67,7 @@ def test_variables_go_where_the_fewest_bytes_are():
 
 
 def test_a_parameter_server_has_no_gpu_and_sees_nobody_else():
-    config = tf.ConfigProto(intra_op_parallelism_threads=3)
+    config = tf.ConfigProto(intra_op_parallelism_threads=3, inter_op_parallelism_threads=-1)
     tasks = [Task("ps", 0, free_address()), Task("worker", 0, free_address())]
     ps, worker = (Role(Cluster(tuple(tasks), task), config, 1.0) for task in tasks)
     assert ps.config.device_count["GPU"] == 0
@@ -74,6 +75,8 @@ def test_a_parameter_server_has_no_gpu_and_sees_nobody_else():
     assert list(ps.config.device_filters) == ["/job:ps/task:0"]
     assert list(worker.config.device_filters) == ["/job:ps", "/job:worker/task:0"]
     assert ps.config.intra_op_parallelism_threads == 3
+    # With -1 TensorFlow's server aborts the process.
+    assert ps.config.inter_op_parallelism_threads == worker.config.inter_op_parallelism_threads == 0
     assert not config.device_filters
 
 
@@ -127,6 +130,25 @@ def test_who_misses_the_chief_ends_in_one_line(fit, part, tmp_path):
     assert server.target
 
 
+def test_an_evaluator_that_is_started_again_evaluates_nothing_twice(fit, part, tmp_path):
+    fit(tmp_path / "run", last_step=20)
+    part("evaluator")
+    found = [fit(tmp_path / "run", last_step=20, cluster_wait_secs=10.0) for _ in range(2)]
+    assert found[0] == found[1]
+    own = tmp_path / "run" / "evaluator-0"
+    assert [line["step"] for line in read_metrics(str(own / "metrics.jsonl"))] == [20]
+    assert len(list((own / "eval").iterdir())) == 1
+
+
+def test_a_damaged_last_checkpoint_is_not_the_end(fit, part, tmp_path):
+    fit(tmp_path / "run", last_step=20, checkpoint_every_n_steps=10)
+    (data,) = (tmp_path / "run" / "checkpoints").glob("*-20.data*")
+    data.write_bytes(data.read_bytes()[:100])
+    part("ps")
+    with pytest.raises(RunError, match=r"worker 0 .* stayed away"):  # it waits for the chief
+        fit(tmp_path / "run", last_step=20, cluster_wait_secs=0.5)
+
+
 def test_an_evaluator_does_not_try_for_ever_to_read_a_checkpoint(fit, part, tmp_path, caplog):
     fit(tmp_path / "run", last_step=20)
     (data,) = (tmp_path / "run" / "checkpoints").glob("*-20.data*")
@@ -140,15 +162,14 @@ def test_an_evaluator_does_not_try_for_ever_to_read_a_checkpoint(fit, part, tmp_
 
 @pytest.mark.parametrize(("last_step", "code"), [(100, 1), (20, 0)])
 def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
-    tmp_path, monkeypatch, caplog, last_step, code
+    fit, tmp_path, monkeypatch, caplog, last_step, code
 ):
+    fit(tmp_path / "run", last_step=20)
     caplog.set_level(logging.INFO)
     ps, chief, own = (free_address() for _ in range(3))
     tasks = (Task("ps", 0, ps), Task("worker", 0, chief), Task("worker", 1, own))
     role = Role(Cluster(tasks, tasks[2]), tf.ConfigProto(), 0.5)
-    run = role.own(Run(str(tmp_path / "run")), last_step)
-    os.makedirs(run.checkpoints)
-    (tmp_path / "run" / "checkpoints" / "model.ckpt-20.index").write_text("")
+    role.own(Run(str(tmp_path / "run")), last_step)
     codes, ended = [], threading.Event()
 
     def leave(code):

@@ -18,7 +18,7 @@ from conftest import Normed
 from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
 from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.model.optimize import Optimization
-from {{ cookiecutter.project_slug }}.train.devices import session_config
+from {{ cookiecutter.project_slug }}.train.devices import adapt, session_config
 from {{ cookiecutter.project_slug }}.train.hooks import CheckpointHook, LogHook
 from {{ cookiecutter.project_slug }}.train.hooks.every import EveryHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
@@ -558,6 +558,15 @@ def test_the_console_says_where_the_run_is_and_how_it_goes(fit, tmp_path, caplog
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == f"run directory: {tmp_path}/run"
     assert any(line.startswith("step 5  loss ") and "examples/s" in line for line in lines)
+
+
+def test_streamed_data_have_threads_of_the_session_to_be_read_with(digits):
+    config = session_config(inter_op_threads=-1)
+    adapt(config, digits, None)
+    assert config.inter_op_parallelism_threads == -1
+    digits.memory_share = 0.0
+    adapt(config, digits, None)
+    assert config.inter_op_parallelism_threads == 0
 
 
 def test_devices_and_threads_reach_the_session():

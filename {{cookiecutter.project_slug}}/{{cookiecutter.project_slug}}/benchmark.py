@@ -33,8 +33,10 @@ def benchmark(arguments: list[str]) -> int:
     # Not above: a mistake in the settings need not wait for TensorFlow.
     from .data.idx import new_file
     from .data.summary import engine
+    from .train.devices import start_threads
     from .train.speed import measure
 
+    start_threads(instantiate(config.trainer).session_config)
     dataset = instantiate(config.data)
     dataset.prepare()
     print(engine(dataset, dataset.training_split))
@@ -53,7 +55,7 @@ def benchmark(arguments: list[str]) -> int:
     for name in ("input alone", "model alone", "training"):
         run(name, config)
     changes = ["data.parallel_calls=1", f"data.parallel_calls={os.cpu_count()}"]
-    changes += [f"data.batch_size={2 * dataset.batch_size}", "trainer.intra_op_threads=1"]
+    changes.append(f"data.batch_size={2 * dataset.batch_size}")
     if not dataset.in_memory(dataset.training_split):
         changes.append("data.memory_share=0.5")
     for change in changes:

@@ -80,7 +80,7 @@ class Process:
 
     def _show(self, lines: Iterator[str]) -> None:
         for line in lines:
-            with contextlib.suppress(BrokenPipeError):  # of `| head`; read on, or the role blocks
+            with contextlib.suppress(OSError):  # as of `| head`; read on, or the role blocks
                 print(f"[{self.name}] {line}", end="", flush=True)
 
     def poll(self) -> None:

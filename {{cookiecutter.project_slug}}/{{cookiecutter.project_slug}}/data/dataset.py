@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
-from .elements import arguments, batched, decoded, elements_of, native
+from .elements import arguments, batched, decoded, elements_of, in_threads, native
 from .memory import memory_batches
 from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
 from .streaming import streamed_batches
@@ -157,11 +157,11 @@ class Dataset:
         if not training:
             batches = batched(self, decoded(self, elements_of(self, split)), drop_remainder=False)
             to_batch = native(lambda _, record: self.to_batch(None, record))
-            return batches.map(to_batch, self.parallel_calls).prefetch(2)
+            return in_threads(batches.map(to_batch, self.parallel_calls).prefetch(2), self)
         logger.info("%s: %s", split, engine(self, split))
         if self.in_memory(split):
-            return memory_batches(self, split, start_step)
-        return streamed_batches(self, split, start_step)
+            return in_threads(memory_batches(self, split, start_step), self)
+        return streamed_batches(self, split, start_step)  # in_threads, it could not be saved
 
     def to_batch(self, keys: tf.Tensor | None, record: Nest) -> tuple[Nest, Nest]:
         """A batch of records -> (features, labels); keys: int64 [batch] to augment with."""

@@ -14,6 +14,9 @@ from ..errors import RunError
 
 logger = logging.getLogger(__name__)
 
+# What reading a checkpoint raises that is cut short, partly gone or of other bytes.
+DAMAGE = (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError)
+
 
 def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.train.Saver:
     """Writes a run's checkpoints; for the arguments see `SessionTrainer`."""
@@ -25,8 +28,21 @@ def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.trai
     )
 
 
-def newest_checkpoint(directory: str) -> tuple[str | None, int]:
+def is_whole(prefix: str) -> bool:
+    """Whether all of a checkpoint can be read."""
+    try:
+        _read_whole(prefix, _state(prefix))
+    except DAMAGE:
+        return False
+    return True
+
+
+def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, int]:
     """The newest checkpoint that can be read whole, and its global step; (None, 0) if none.
+
+    Args:
+        directory: the checkpoints'.
+        read: whether to read it, and not to believe its name.
 
     Raises:
         RunError: there are checkpoints, but none can be read.
@@ -34,8 +50,8 @@ def newest_checkpoint(directory: str) -> tuple[str | None, int]:
     prefixes = checkpoints_in(directory)
     for prefix in reversed(prefixes):
         try:
-            return prefix, _read_whole(prefix, _state(prefix))
-        except (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+            return prefix, _read_whole(prefix, _state(prefix)) if read else step_of(prefix)
+        except DAMAGE as error:
             logger.warning("%s is damaged, looking for an older one: %s", prefix, error)
     if prefixes:
         raise RunError(f"{directory}: no checkpoint there can be read; start a new run")

@@ -12,7 +12,9 @@ import subprocess
 import tensorflow.compat.v1 as tf
 
 from ..compat import RUNTIME
+from ..data.dataset import Dataset
 from ..errors import ConfigError
+from ..model.model import Model
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,10 @@ def _first_gpu() -> tuple[str, str]:
     return ("a GPU by NVIDIA" if there else ""), "0"
 
 
-def mixed_precision(config: tf.ConfigProto, on: bool) -> None:
-    """Whether a session may compute in float16, for which the loss must be scaled."""
-    # 1 is "on", 0 the default, which is off.
-    config.graph_options.rewrite_options.auto_mixed_precision = int(on)
+def adapt(config: tf.ConfigProto, dataset: Dataset, model: Model | None) -> None:
+    """Sets what follows from the data and the model: threads to stream with, float16."""
+    if dataset.writes("batches") or not dataset.in_memory(dataset.training_split):
+        # 1.15 streams with the session's threads; -1 would leave it one.
+        config.inter_op_parallelism_threads = max(config.inter_op_parallelism_threads, 0)
+    if model and model.optimization.loss_scale > 0:
+        config.graph_options.rewrite_options.auto_mixed_precision = 1  # "on"

@@ -17,6 +17,7 @@ from .checkpoints import checkpoints_in, step_of
 from .cluster import POLL_SECS
 from .evaluation import Evaluation
 from .hooks import BestHook, EvaluateHook, SignalHook
+from .metrics import is_evaluated, last_metrics
 from .roles import Role
 from .run import Run, describe_start
 
@@ -67,7 +68,8 @@ def follow(
         with tf.Session(config=trainer.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             signals.after_create_session(session, None)
-            known = found = ""
+            newest = found = (checkpoints_in(run.checkpoints) or [""])[-1]
+            known = newest if is_evaluated(run.metrics, evaluation.split, step_of(newest)) else ""
             seen = came = time.monotonic()
             while not signals.received:
                 now = time.monotonic()
@@ -91,7 +93,7 @@ def follow(
                 time.sleep(POLL_SECS)
             signals.close()
         evaluate.close()
-    return evaluate.results
+    return last_metrics(run.metrics, evaluation.split)
 
 
 def _evaluate(

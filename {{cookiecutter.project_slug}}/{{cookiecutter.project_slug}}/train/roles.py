@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, RunError
 from ..model.model import Model
-from .checkpoints import checkpoints_in, step_of
+from .checkpoints import checkpoints_in, is_whole, step_of
 from .cluster import POLL_SECS, Cluster, Task, read_cluster
 from .hooks import EvaluateHook, LogHook, NanHook, SignalHook
 from .hooks.after_evaluation import AfterEvaluationHook
@@ -91,6 +91,8 @@ class Role:
         """The same, for sessions that no other trainer can hold up."""
         filtered = tf.ConfigProto()
         filtered.CopyFrom(config)
+        if config.inter_op_parallelism_threads < 0:  # a server has no thread that calls it
+            filtered.inter_op_parallelism_threads = 0
         others = [] if self.name == "ps" else ["/job:ps"]
         filtered.device_filters.extend([*others, self._device])
         return filtered
@@ -117,7 +119,7 @@ class Role:
     def is_over(self) -> bool:
         """Whether the last step is saved; a chief that answers no more is then done."""
         newest = (checkpoints_in(self._checkpoints) or [""])[-1]
-        return step_of(newest) >= self._last_step
+        return step_of(newest) >= self._last_step and is_whole(newest)
 
     @contextlib.contextmanager
     def placed(self) -> Iterator[None]:
@@ -221,6 +223,7 @@ class _SessionCreator(tf.train.SessionCreator):
 
     def create_session(self) -> tf.Session:
         role, scaffold = self._role, self._scaffold.finalize()
+        role._signals.close()  # without a session, a signal ends the process
         role.wait_for_servers()
         manager = tf.train.SessionManager(
             local_init_op=scaffold.local_init_op,

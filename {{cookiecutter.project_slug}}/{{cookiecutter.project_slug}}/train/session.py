@@ -14,7 +14,7 @@ from ..errors import ConfigError, ModelError
 from ..interrupts import held
 from ..model.model import Model
 from .checkpoints import continue_from, newest_checkpoint, run_saver
-from .devices import mixed_precision, session_config, start_threads, warn_of_unused_gpu
+from .devices import adapt, session_config, start_threads, warn_of_unused_gpu
 from .evaluation import Evaluation
 from .evaluator import follow
 from .hooks import (
@@ -147,7 +147,7 @@ class SessionTrainer:
             return serve(role, self._signals)
         if role.name == "evaluator":
             return follow(self, role, self._signals, model, dataset, run)
-        _, step = newest_checkpoint(run.checkpoints)
+        _, step = newest_checkpoint(run.checkpoints, role.name != "worker")
         finished = stopped_early(run.metrics, dataset.evaluation_split, step, **self.early_stop)
         if self._is_done(run, dataset, step, last_step):
             finished = f"{step} steps are done"
@@ -164,7 +164,8 @@ class SessionTrainer:
         tf.set_random_seed(self.seed)
         with held():
             train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
-        checkpoint, step = newest_checkpoint(run.checkpoints)  # again: alone in it only now
+        # Again: only now is it alone in the directory.
+        checkpoint, step = newest_checkpoint(run.checkpoints, self._role.name == "chief")
         if self._is_done(run, dataset, step, last_step):
             return
         if checkpoint and self._role.name == "chief":
@@ -173,7 +174,7 @@ class SessionTrainer:
         run.write_start(describe_start(self.seed, files), config)
         drop_metrics_after(run.metrics, step)
         drop_events_after(step, run.directory, run.evaluations)
-        mixed_precision(self.session_config, model.optimization.loss_scale > 0)
+        adapt(self.session_config, dataset, model)
         data_ended = True
         try:
             session = self._role.session(hooks, scaffold, run.checkpoints, self.session_config)

@@ -12,6 +12,7 @@ from ..data.damage import damage_named
 from ..data.dataset import Dataset
 from ..errors import ConfigError
 from ..model.model import Model
+from .devices import adapt
 from .hooks.every import EveryHook
 from .loop import LeanLoop
 from .session import SessionTrainer
@@ -56,6 +57,7 @@ def measure(
                 return global_step.assign_add(1).op
 
         train_op = step()
+        adapt(trainer.session_config, dataset, model)
         # Merged now, since what the loop's step adds cannot be fetched.
         scaffold = tf.train.Scaffold(summary_op=tf.summary.merge_all())
         clock = _Clock(every_n_secs=secs / INTERVALS, always=(1,))

@@ -13,13 +13,12 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ...interrupts import leave_if_told
+from ...interrupts import ECHO_SECS, leave_if_told
 
 logger = logging.getLogger(__name__)
 
 # A terminal that is closed sends SIGHUP, which Windows does not know.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
-ECHO_SECS = 0.3
 
 
 class SignalHook(tf.train.SessionRunHook):
