@@ -83,7 +83,6 @@ class Dataset:
         self.balance = balance
         self.buckets = list(buckets)
         self._counts: dict[str, int] = {}
-        self._bytes: dict[str, int | None] = {}
 
     def prepare(self) -> None:
         """Fetches, generates and checks files; called once, before any graph is built.
@@ -126,7 +125,6 @@ class Dataset:
             keys: int64 [batch], made of (seed, epoch, example): feed them to `random.uniform`,
                 so that an example is changed in the same way after a restart.
         """
-        del keys
         return features, labels
 
     def label(self, *record: Nest) -> tf.Tensor:
@@ -181,9 +179,7 @@ class Dataset:
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
-        if split not in self._bytes:
-            self._bytes[split] = bytes_in_memory(self, split)
-        return self._bytes[split]
+        return bytes_in_memory(self, split)
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""

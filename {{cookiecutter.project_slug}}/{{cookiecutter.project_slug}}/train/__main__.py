@@ -8,7 +8,7 @@
     python -m <package>.train -m run_dir=runs/y seed=1,2,3             continue a sweep
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,
-143 stopped by SIGTERM and 130 by Ctrl-C, both after saving.
+143 stopped by SIGTERM, 130 by Ctrl-C, 129 by a closed terminal, all after saving.
 """
 
 from __future__ import annotations

@@ -68,8 +68,9 @@ def follow(
         with tf.Session(config=trainer.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             signals.after_create_session(session, None)
-            newest = found = (checkpoints_in(run.checkpoints) or [""])[-1]
-            known = newest if is_evaluated(run.metrics, evaluation.split, step_of(newest)) else ""
+            known, found = (checkpoints_in(run.checkpoints) or [""])[-1], ""
+            if not is_evaluated(run.metrics, evaluation.split, step_of(known)):
+                known = ""
             seen = came = time.monotonic()
             while not signals.received:
                 now = time.monotonic()

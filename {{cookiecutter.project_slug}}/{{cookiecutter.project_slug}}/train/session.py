@@ -164,11 +164,11 @@ class SessionTrainer:
         tf.set_random_seed(self.seed)
         with held():
             train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
-        # Again: only now is it alone in the directory.
-        checkpoint, step = newest_checkpoint(run.checkpoints, self._role.name == "chief")
+        chief = self._role.name == "chief"
+        checkpoint, step = newest_checkpoint(run.checkpoints, chief)  # again: now it is alone
         if self._is_done(run, dataset, step, last_step):
             return
-        if checkpoint and self._role.name == "chief":
+        if checkpoint and chief:
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
         files = [path for split in dataset.splits for path in dataset.files(split)]
         run.write_start(describe_start(self.seed, files), config)
@@ -208,12 +208,11 @@ class SessionTrainer:
         shown = model.means(loss, outputs, labels)
         shown["learning_rate"] = model.optimization.rate(step_after - 1)
         summaries = step_summaries(model, train_op, shown, self.histograms)  # before the loop
-
         scaffold = self._scaffold(model, summaries)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.only_batches)
         every, ends, last = self.evaluate_every, (1, last_step), [last_step]
-        how: tuple = (scaffold.saver, *self.checkpoint_every, inputs, last)
-        save = CheckpointHook(run.checkpoint_prefix, *how)
+        often = (*self.checkpoint_every, inputs, last)
+        save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *often)
         how = (*every, last, save.save, lambda: self.stopped_by)
         evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
         batch = (features, labels)
