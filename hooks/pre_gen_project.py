@@ -39,13 +39,13 @@ OTHER_STDLIB_MODULES = """
 # What the emitted requirements install; tests/test_names.py compares.
 INSTALLED_MODULES = """
     absl antlr4 astor astunparse certifi charset_normalizer clang cloudpickle colorama contourpy
-cycler dateutil exceptiongroup flatbuffers gast google grpc h5py hydra hydra_plugins idna
-importlib_metadata importlib_resources iniconfig joblib keras keras_applications
-keras_preprocessing kiwisolver markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
-mpl_toolkits namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy
-psutil py pydevd_plugins pygments pylab pyparsing pytest requests rich setuptools six submitit
-tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator termcolor
-tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
+    cycler dateutil exceptiongroup flatbuffers gast google grpc h5py hydra hydra_plugins idna
+    importlib_metadata importlib_resources iniconfig joblib keras keras_applications
+    keras_preprocessing kiwisolver markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
+    mpl_toolkits namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy
+    psutil py pydevd_plugins pygments pylab pyparsing pytest requests rich setuptools six submitit
+    tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator termcolor
+    tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
 """
 
 # Directories that stand beside the package in the emitted project.

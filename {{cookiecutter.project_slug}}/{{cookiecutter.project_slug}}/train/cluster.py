@@ -217,7 +217,7 @@ def _hosts(nodes: str, tasks_per_node: str) -> list[str]:
 
 
 def _numbers(ranges: str) -> list[str]:
-    """ "08-10,3" -> 08, 09, 10, 3."""
+    """08-10,3 -> 08, 09, 10, 3, as text."""
     bounds = [part.partition("-")[::2] for part in ranges.split(",")]
     numbers = [(len(a), range(int(a), int(b or a) + 1)) for a, b in bounds]
     return [str(number).zfill(width) for width, each in numbers for number in each]
