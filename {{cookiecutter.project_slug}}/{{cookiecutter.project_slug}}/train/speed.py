@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from ..data.damage import damage_named
 from ..data.dataset import Dataset
+from ..data.threads import make_iterator
 from ..errors import ConfigError
 from ..model.model import Model
 from .devices import adapt
@@ -46,7 +47,7 @@ def measure(
         batches = dataset.batches(dataset.training_split, True, global_step.read_value())
         if constant:
             batches = batches.take(1).cache().repeat()
-        iterator = tf.data.make_initializable_iterator(batches)
+        iterator = make_iterator(batches)
         tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
 
         def step() -> tf.Operation:

@@ -9,6 +9,7 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
+from ...data.threads import DirectIterator, make_iterator
 from ..run import Run
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class InputHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
 
 def training_input(
     dataset: Dataset, run: Run, only: int = 0
-) -> tuple[tf.data.Iterator, list[InputHook]]:
+) -> tuple[tf.data.Iterator | DirectIterator, list[InputHook]]:
     """The training batches that follow the global step, and what saves where they are.
 
     Args:
@@ -110,7 +111,7 @@ def training_input(
         batches = batches.skip(step % only)
     else:
         batches = dataset.batches(dataset.training_split, True, step)
-    iterator = tf.data.make_initializable_iterator(batches)
+    iterator = make_iterator(batches)
     # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
     tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
     # In memory the step alone says which batch is next; else the iterator itself is saved.

@@ -10,6 +10,7 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ...data.threads import DirectIterator
 from ...errors import RunError
 from ...model.graph_checks import ancestors
 from .every import EveryHook
@@ -42,7 +43,7 @@ class NanHook(EveryHook):
         self,
         directory: str,
         train_op: tf.Operation,
-        iterator: tf.data.Iterator,
+        iterator: tf.data.Iterator | DirectIterator,
         batch: tuple[Any, Any],
         inputs: InputHook | None = None,
         *,
