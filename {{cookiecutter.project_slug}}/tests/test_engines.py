@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.data import Dataset, Digits
+from {{ cookiecutter.project_slug }}.data import Dataset
 from {{ cookiecutter.project_slug }}.data.elements import native
 from {{ cookiecutter.project_slug }}.data.random_numbers import uniform
 from {{ cookiecutter.project_slug }}.data.sizes import count_records, padding_wasted
-from {{ cookiecutter.project_slug }}.errors import ConfigError, DataError
+from {{ cookiecutter.project_slug }}.errors import DataError
 
 NUMBERS = list(range(60))  # in files of ten; those from 50 on are of the rare class, 0
 BUCKETS = [4, 7]  # of the lengths below, 1 to 9
@@ -187,39 +187,6 @@ def test_a_batch_of_a_bucket_holds_records_of_similar_lengths(in_memory, directo
     assert padded(found) < 0.6 * padded(without)
     assert abs(padding_wasted(dataset, "train") - padded(found)) < 0.06
     assert abs(padding_wasted(plain, "train") - padded(without)) < 0.06
-
-
-@pytest.mark.parametrize("balance", [0.0, 0.5])
-@pytest.mark.parametrize("form", [Numbers, Pairs])
-def test_records_converted_once_make_the_same_batches(form, balance, directory, batches, same):
-    conversions = []
-
-    class Counted(form):
-        def convert(self, number, *others):
-            zero = tf.py_func(lambda: conversions.append(1) or np.int64(0), [], tf.int64)
-            return super().convert(number + zero, *others)
-
-        def label(self, number, *others):
-            return tf.cast(number < 50, tf.int32)
-
-    found = batches(Counted(directory, True, balance=balance), count=25, training=True)
-    assert len(conversions) >= 25
-    conversions.clear()
-    once = Counted(directory, True, balance=balance, convert_once=True)
-    assert same(batches(once, count=25, training=True), found)
-    assert len(conversions) == 1
-    assert same(batches(once, count=5, training=True, start_step=20), found[20:])
-
-
-def test_records_converted_once_are_counted_as_such(digits_directory):
-    digits = Digits(digits_directory, 640, 130, convert_once=True)
-    digits.prepare()
-    assert digits.bytes_in_memory("train") == 640 * (28 * 28 + 1) * 4
-
-
-def test_records_of_different_length_cannot_be_converted_once(directory):
-    with pytest.raises(ConfigError, match="found records with padding"):
-        Alone(directory, True, convert_once=True)
 
 
 def test_each_component_is_padded_with_its_own_value(directory, batches):

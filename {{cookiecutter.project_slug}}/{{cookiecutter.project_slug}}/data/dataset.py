@@ -8,16 +8,10 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ..errors import ConfigError
 from .elements import arguments, batched, decoded, elements_of, native
 from .memory import memory_batches
-from .sizes import (
-    bytes_in_memory,
-    class_counts,
-    count_records,
-    memory_limit,
-    refuse_too_few,
-    refuse_wrong,
-)
+from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
 from .streaming import streamed_batches
 from .summary import engine, summary
 from .threads import in_threads
@@ -48,8 +42,6 @@ class Dataset:
             (in memory) or leaving out (streaming) records; between lies between.
         buckets: lengths, ascending, for records with `padding`: a batch is made of records
             between two of them, so that less padding is needed.
-        convert_once: in memory: hold records as `convert` makes them. A batch then costs less, and
-            the records more memory: MNIST, as float32, 188 MB for 47.
     """
 
     splits: tuple[str, ...] = ("train", "test")
@@ -70,7 +62,6 @@ class Dataset:
         cache: str = "",
         balance: float = 0.0,
         buckets: Sequence[int] = (),
-        convert_once: bool = False,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
@@ -80,9 +71,18 @@ class Dataset:
         self.cache = cache
         self.balance = balance
         self.buckets = list(buckets)
-        self.convert_once = convert_once
         self._counts: dict[str, int] = {}
-        refuse_wrong(self)
+        for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
+            if vars(self)[name] < 1:
+                raise ConfigError(f"data.{name} must be 1 or more, found {vars(self)[name]}")
+        for name in ("memory_share", "balance"):
+            if not 0 <= vars(self)[name] <= 1:
+                found = vars(self)[name]
+                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {found}")
+        if self.buckets != sorted(set(buckets)) or (buckets and self.padding is None):
+            raise ConfigError(
+                f"data.buckets must be ascending lengths of records with padding, found {buckets}"
+            )
 
     def prepare(self) -> None:
         """Fetches, generates and checks files; called once, before any graph is built.

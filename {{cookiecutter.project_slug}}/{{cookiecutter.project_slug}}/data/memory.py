@@ -46,11 +46,6 @@ def memory_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dat
     ragged = dataset.padding is not None
 
     @native
-    def convert(ids: tf.Tensor, records: Any) -> Any:
-        labels = dataset.label(*arguments(records)) if dataset.balance else [0]
-        return ids, dataset.to_batch(None, records), 0, labels
-
-    @native
     def pack(number: tf.Tensor, record: Any) -> Any:
         """Records of different length become strings, which one tensor can hold."""
         bucket = bucket_of(dataset, record) if dataset.buckets else 0
@@ -76,15 +71,11 @@ def memory_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dat
         @native
         def batch(epoch: tf.Tensor, chosen: tf.Tensor) -> Any:
             # One gather and one conversion for the batch, not one for each of its examples.
-            keys, records = gather(epoch, chosen)
-            if dataset.convert_once:
-                return dataset.augment(*records, keys)
-            return dataset.to_batch(keys, records)
+            return dataset.to_batch(*gather(epoch, chosen))
 
         weights = None
         if shares is not None:
-            if not (ragged or dataset.convert_once):
-                labels = dataset.label(*arguments(everything))
+            labels = labels if ragged else dataset.label(*arguments(everything))
             weights = tf.gather(shares, labels)
         buckets = buckets if dataset.buckets else None
         indices = _indices(dataset, count, start_step, weights, buckets)
@@ -97,10 +88,7 @@ def memory_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dat
         elements = elements.map(pack)
     # The one element that holds all records is the argument of the function above: TensorFlow
     # hands it on without a copy, and neither the graph nor Python ever holds the data.
-    everything = _as_one(elements, count)
-    if dataset.convert_once:
-        everything = everything.map(convert)
-    return everything.flat_map(from_memory).prefetch(2)
+    return _as_one(elements, count).flat_map(from_memory).prefetch(2)
 
 
 def _as_one(elements: tf.data.Dataset, count: int) -> tf.data.Dataset:

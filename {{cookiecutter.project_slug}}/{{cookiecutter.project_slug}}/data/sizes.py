@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from .elements import arguments, batched, decoded, elements_of, native, run_once, values_of
 
 if TYPE_CHECKING:
@@ -55,12 +55,8 @@ def bytes_in_memory(dataset: Dataset, split: str) -> int | None:
         return size  # too large as it is: no need to count
     with tf.Graph().as_default():
         elements = decoded(dataset, elements_of(dataset, split))
-        if dataset.convert_once:
-            elements = elements.batch(1).map(native(lambda _, batch: dataset.to_batch(None, batch)))
         types = tf.nest.flatten(tf.data.get_output_types(elements))
         shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
-        if dataset.convert_once:
-            shapes = [shape[1:] for shape in shapes]
     each, strings = 0, False
     for type_, shape in zip(types, shapes):
         if type_ == tf.string or dataset.padding is not None:
@@ -86,25 +82,6 @@ def count_records(
         return windows.flat_map(native(lambda ids, _: ids.batch(1024))).reduce(np.int64(0), add)
 
     return int(run_once(count))
-
-
-def refuse_wrong(dataset: Dataset) -> None:
-    """Raises ConfigError if a setting of the dataset has no meaning."""
-    for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
-        if getattr(dataset, name) < 1:
-            found = getattr(dataset, name)
-            raise ConfigError(f"data.{name} must be 1 or more, found {found}")
-    for name in ("memory_share", "balance"):
-        if not 0 <= getattr(dataset, name) <= 1:
-            found = getattr(dataset, name)
-            raise ConfigError(f"data.{name} must be a number from 0 to 1, found {found}")
-    buckets, ragged = dataset.buckets, dataset.padding is not None
-    if buckets != sorted(set(buckets)) or (buckets and not ragged):
-        raise ConfigError(
-            f"data.buckets must be ascending lengths of records with padding, found {buckets}"
-        )
-    if dataset.convert_once and ragged:
-        raise ConfigError("data.convert_once: found records with padding, whose lengths differ")
 
 
 def refuse_too_few(dataset: Dataset, split: str, count: int) -> None:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # Settings that change the batches, not the records.
 BATCHING = [
     *("batch_size", "seed", "memory_share", "shuffle_buffer", "parallel_calls", "cache", "balance"),
-    *("buckets", "convert_once"),
+    "buckets",
 ]
 
 

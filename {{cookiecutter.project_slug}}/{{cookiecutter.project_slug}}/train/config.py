@@ -25,7 +25,7 @@ CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 
 # What a run that is continued may not change: the weights would belong to neither setting.
 FIXED = ("seed", "data", "model", "trainer.seed", "trainer.only_batches")
-FREE = ("data.directory", "data.convert_once")  # but for what leaves the batches as they are
+FREE = ("data.directory",)  # but for where the same data lie
 
 PLACES = {"loss": "loss@model.loss"}  # a group that a model's YAML includes, as Hydra calls it
 

@@ -79,8 +79,8 @@ class LeanLoop:
 
     def _advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         session, now = step_context.session, time.perf_counter()
-        # Each knows, but one that is idle.
-        step = max(hook.step for hook in self._hooks)
+        # All but idle ones know it, and reading it takes a run of its own.
+        step = max(getattr(hook, "step", 0) for hook in self._hooks)
         if self._measured_from:
             step_before, time_before = self._measured_from
             self._secs_per_step = (now - time_before) / max(step - step_before, 1)
