@@ -1,6 +1,6 @@
 """Measures training in a baked project beside Keras, Estimator, tensorpack and a script of 2018.
 
-    python benchmarks/training.py                   TensorFlow 1.15, some ten minutes
+    python benchmarks/training.py                   TensorFlow 1.15, some fifteen minutes
     python benchmarks/training.py --runtime tf2     TensorFlow 2.x, without those it no longer has
     python benchmarks/training.py --quick           short runs on drawn digits: does it work?
 
@@ -77,34 +77,35 @@ def main() -> int:
             steps = max(steps // 100, 20) if options.quick else steps
             return cases.run(case, model, steps, images, intra, inter)
 
-        def rate(case: str, *arguments, **settings) -> float:
-            return run(case, *arguments, **settings)["examples_per_sec"]
-
-        def in_turns(model: str, steps: int, *names: str) -> list[float]:
-            """The faster of two runs of each case: a machine's speed drifts."""
+        def in_turns(*measured: tuple) -> list[float]:
+            """The faster of two runs of each (arguments of `run`): a machine's speed drifts."""
             rounds = range(1 if options.quick else 2)
-            rates = [[rate(name, model, steps) for name in names] for _ in rounds]
+            rates = [[run(*each)["examples_per_sec"] for each in measured] for _ in rounds]
             return [max(of_case) for of_case in zip(*rates, strict=True)]
 
         run("write")
         print(f"{RUNTIMES[options.runtime]}, {os.cpu_count()} cores, batches of 128", flush=True)
-        peers = ["tensorpack"] if tf1 else []
-        names = ["limit", "ours", "keras", "plain", *peers]
-        limit, ours, keras, plain, *same_threads = in_turns("mlp", 2000, *names)
+        measured = [("limit",), ("ours",), ("keras",), ("plain",), ("script", "mlp", 200, LEFT)]
+        if tf1:
+            measured.append(("estimator", "mlp", 2000, LEFT))
+            measured += [("tensorpack", "mlp", 2000, LEFT), ("tensorpack",)]
+        limit, ours, keras, plain, script, *others = in_turns(*measured)
         run("evaluating")
         table = [
             ("MLP: the compute limit", ours / limit, ">=", 0.85),
             ("MLP: Keras fit", ours / keras, ">=", 1.8),
             ("MLP, plain loop: Keras fit", plain / keras, ">=", 1.0),
-            ("MLP: script of 2018", ours / rate("script", steps=200, threads=LEFT), ">=", 20),
+            ("MLP: script of 2018", ours / script, ">=", 20),
         ]
         if tf1:
+            estimator, tensorpack, same_threads = others
             table += [
-                ("MLP: Estimator", ours / rate("estimator", threads=LEFT), ">=", 1.0),
-                ("MLP: tensorpack", ours / rate("tensorpack", threads=LEFT), ">=", 1.2),
-                ("MLP: tensorpack with the same threads", ours / same_threads[0], ">=", 1.2),
+                ("MLP: Estimator", ours / estimator, ">=", 1.0),
+                ("MLP: tensorpack", ours / tensorpack, ">=", 1.2),
+                ("MLP: tensorpack with the same threads", ours / same_threads, ">=", 1.2),
             ]
-        limit, ours, keras = in_turns("cnn", 200, "limit", "ours", "keras")
+        measured = [(name, "cnn", 200) for name in ("limit", "ours", "keras")]
+        limit, ours, keras = in_turns(*measured)
         table += [
             ("CNN: the compute limit", ours / limit, ">=", 0.95),
             ("CNN: Keras fit", ours / keras, ">=", 1.0),

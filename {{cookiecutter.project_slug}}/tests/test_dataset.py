@@ -57,10 +57,23 @@ def test_batches_of_own_threads_are_taken_without_another(memory_share):
         session.run(iterator.initializer)
         found = [session.run([features["number"], squares]) for _ in range(5)]
         direct = "IteratorGetNextSync" in {operation.type for operation in graph.get_operations()}
+        tf.data.experimental.make_saveable_from_iterator(iterator)
     assert direct == (memory_share > 0)
     straight = batches(dataset, training=True, count=5)
     assert [pair[0].tolist() for pair in found] == numbers_of(straight)
     assert all((number**2 == square).all() for number, square in found)
+
+
+def test_sparse_features_come_through_tensorflows_own_iterator():
+    class Sparse(Numbers):
+        def convert(self, record):
+            return {"number": tf.sparse.from_dense(record["x"])}, record["y"]
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        iterator = make_iterator(Sparse(batch_size=4).batches("test"))
+        features, squares = iterator.get_next()
+        session.run(iterator.initializer)
+        assert session.run([features["number"].values, squares])[0].tolist() == [1, 2, 3]
 
 
 def test_evaluation_sees_every_example_once_in_order_with_the_short_last_batch():

@@ -73,11 +73,11 @@ class Dataset:
         self.buckets = list(buckets)
         self._counts: dict[str, int] = {}
         for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
-            if vars(self)[name] < 1:
-                raise ConfigError(f"data.{name} must be 1 or more, found {vars(self)[name]}")
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} must be 1 or more, found {getattr(self, name)}")
         for name in ("memory_share", "balance"):
-            if not 0 <= vars(self)[name] <= 1:
-                found = vars(self)[name]
+            found = getattr(self, name)
+            if not 0 <= found <= 1:
                 raise ConfigError(f"data.{name} must be a number from 0 to 1, found {found}")
         if self.buckets != sorted(set(buckets)) or (buckets and self.padding is None):
             raise ConfigError(

@@ -23,18 +23,20 @@ def in_threads(batches: tf.data.Dataset, dataset: Dataset) -> tf.data.Dataset:
 def make_iterator(batches: tf.data.Dataset) -> tf.data.Iterator | DirectIterator:
     """An iterator to be initialised; a direct one, if what it gives is made `in_threads`.
 
-    Else the batch that a thread of the session waits for might be waiting for that thread.
+    Else the batch that a thread of the session waits for might be waiting for that thread; so
+    might Python in the pipeline that opens a session, where `inter_op_threads` is 1.
     """
     iterator = tf.data.make_initializable_iterator(batches)
     own = _threading(batches.options()).private_threadpool_size
-    return DirectIterator(iterator) if own else iterator
+    kinds = tf.nest.flatten(tf.data.get_output_classes(batches))
+    dense = all(kind is tf.Tensor for kind in kinds)
+    return DirectIterator(iterator) if own and dense else iterator
 
 
 class DirectIterator:
     """Takes the next batch in the thread that asks for it.
 
-    That of TensorFlow asks another thread, and the session waits until it has woken up: some 5 %
-    of a small step.
+    That of TensorFlow asks another thread, and the session waits until it has woken up.
 
     Args:
         iterator: gives tensors, no sparse ones.

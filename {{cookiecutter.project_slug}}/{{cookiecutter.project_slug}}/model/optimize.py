@@ -28,7 +28,6 @@ class Gradients(NamedTuple):
     pairs: Pairs  # (gradient, variable); with `accumulate` summed up over batches
     clipped: Pairs  # what is applied
     finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
-    rate: tf.Tensor  # the learning rate of this step: float32 []
 
 
 @dataclass(eq=False)
@@ -74,7 +73,7 @@ class Optimization:
             )
         self.averages = Averages(self.ema_decay)
         try:
-            self.optimizer = self.optimizer(learning_rate=lambda: self._rate)
+            self.optimizer = self.optimizer(learning_rate=lambda: self.rate(training_step()))
         except TypeError as error:
             raise ConfigError(
                 f"model.optimizer: {error}; expected a class of tf.train, to which the model gives "
@@ -120,8 +119,9 @@ class Optimization:
             updates, writes: see `barrier`.
 
         Returns:
-            The operation that has written everything. It raises InvalidArgumentError, with the
-            name of the loss or gradient and "Tensor had NaN" or "Inf", before it writes anything.
+            The operation that has written everything. Running it raises InvalidArgumentError,
+            with the name of the loss or gradient and "Tensor had NaN" or "Tensor had Inf", before
+            anything is written.
         """
         gradients = self.gradients(loss, variables)
         with barrier([gradients], updates, writes):
@@ -176,11 +176,10 @@ class Optimization:
             for gradient, variable in pairs:
                 name, values = f"gradients/{variable.op.name}", tf.identity(values_of(gradient))
                 tf.summary.histogram(name, values, collections=[HISTOGRAMS])
-        return Gradients(pairs, clipped, tf.group(finite), rate)
+        return Gradients(pairs, clipped, tf.group(finite))
 
     def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
         """Writes the variables, and raises the global step if it is given; inside a `barrier`."""
-        self._rate = gradients.rate  # which the optimiser asks for
         if self.accumulate == 1:
             done = self._apply(gradients.clipped)
         else:

@@ -106,7 +106,7 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
     return there.get(name, name) or newest_checkpoint(directory)[0] or ""
 
 
-def batches_of(session: tf.Session, iterator: Any, fetches: Any) -> Iterator[Any]:
+def batches_of(session: tf.Session, iterator: tf.data.Iterator, fetches: Any) -> Iterator[Any]:
     """The values of tensors for each batch of an iterator, from the first to the last."""
     session.run(iterator.initializer)
     with contextlib.suppress(tf.errors.OutOfRangeError):

@@ -9,7 +9,7 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
-from ...data.threads import DirectIterator, make_iterator
+from ...data.threads import make_iterator
 from ..run import Run
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class InputHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
 
 def training_input(
     dataset: Dataset, run: Run, only: int = 0
-) -> tuple[tf.data.Iterator | DirectIterator, list[InputHook]]:
+) -> tuple[tf.data.Iterator, list[InputHook]]:
     """The training batches that follow the global step, and what saves where they are.
 
     Args:

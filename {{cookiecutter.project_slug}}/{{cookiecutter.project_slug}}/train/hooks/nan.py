@@ -10,7 +10,6 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ...data.threads import DirectIterator
 from ...errors import RunError
 from ...model.graph_checks import ancestors
 from .every import EveryHook
@@ -43,7 +42,7 @@ class NanHook(EveryHook):
         self,
         directory: str,
         train_op: tf.Operation,
-        iterator: tf.data.Iterator | DirectIterator,
+        iterator: tf.data.Iterator,
         batch: tuple[Any, Any],
         inputs: InputHook | None = None,
         *,
