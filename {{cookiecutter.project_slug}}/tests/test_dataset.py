@@ -5,7 +5,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from {{ cookiecutter.project_slug }}.data import Dataset
-from {{ cookiecutter.project_slug }}.data.threads import make_iterator
 from {{ cookiecutter.project_slug }}.errors import DataError
 
 
@@ -46,34 +45,6 @@ def numbers_of(found):
 
 def flat(found):
     return [number for batch in numbers_of(found) for number in batch]
-
-
-@pytest.mark.parametrize("memory_share", [0.25, 0.0])
-def test_batches_of_own_threads_are_taken_without_another(memory_share):
-    dataset = Numbers(batch_size=4, memory_share=memory_share)
-    with tf.Graph().as_default() as graph, tf.Session() as session:
-        iterator = make_iterator(dataset.batches("train", training=True))
-        features, (squares,) = iterator.get_next()
-        session.run(iterator.initializer)
-        found = [session.run([features["number"], squares]) for _ in range(5)]
-        direct = "IteratorGetNextSync" in {operation.type for operation in graph.get_operations()}
-        tf.data.experimental.make_saveable_from_iterator(iterator)
-    assert direct == (memory_share > 0)
-    straight = batches(dataset, training=True, count=5)
-    assert [pair[0].tolist() for pair in found] == numbers_of(straight)
-    assert all((number**2 == square).all() for number, square in found)
-
-
-def test_sparse_features_come_through_tensorflows_own_iterator():
-    class Sparse(Numbers):
-        def convert(self, record):
-            return {"number": tf.sparse.from_dense(record["x"])}, record["y"]
-
-    with tf.Graph().as_default(), tf.Session() as session:
-        iterator = make_iterator(Sparse(batch_size=4).batches("test"))
-        features, squares = iterator.get_next()
-        session.run(iterator.initializer)
-        assert session.run([features["number"].values, squares])[0].tolist() == [1, 2, 3]
 
 
 def test_evaluation_sees_every_example_once_in_order_with_the_short_last_batch():

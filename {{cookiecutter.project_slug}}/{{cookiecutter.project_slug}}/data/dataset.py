@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
-from .elements import arguments, batched, decoded, elements_of, native
+from .elements import arguments, batched, decoded, elements_of, in_threads, native
 from .memory import memory_batches
 from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
 from .streaming import streamed_batches
 from .summary import engine, summary
-from .threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +62,18 @@ class Dataset:
         balance: float = 0.0,
         buckets: Sequence[int] = (),
     ) -> None:
+        least = {"batch_size": batch_size, "shuffle_buffer": shuffle_buffer}
+        least["parallel_calls"] = parallel_calls
+        for name, value in least.items():
+            if value < 1:
+                raise ConfigError(f"data.{name} must be 1 or more, found {value}")
+        for name, share in {"memory_share": memory_share, "balance": balance}.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {share}")
+        if list(buckets) != sorted(set(buckets)) or (buckets and self.padding is None):
+            raise ConfigError(
+                f"data.buckets must be ascending lengths of records with padding, found {buckets}"
+            )
         self.batch_size = batch_size
         self.seed = seed
         self.memory_share = memory_share
@@ -72,17 +83,6 @@ class Dataset:
         self.balance = balance
         self.buckets = list(buckets)
         self._counts: dict[str, int] = {}
-        for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} must be 1 or more, found {getattr(self, name)}")
-        for name in ("memory_share", "balance"):
-            found = getattr(self, name)
-            if not 0 <= found <= 1:
-                raise ConfigError(f"data.{name} must be a number from 0 to 1, found {found}")
-        if self.buckets != sorted(set(buckets)) or (buckets and self.padding is None):
-            raise ConfigError(
-                f"data.buckets must be ascending lengths of records with padding, found {buckets}"
-            )
 
     def prepare(self) -> None:
         """Fetches, generates and checks files; called once, before any graph is built.

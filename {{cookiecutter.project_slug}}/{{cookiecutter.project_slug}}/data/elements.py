@@ -129,6 +129,17 @@ def batched(dataset: Dataset, elements: tf.data.Dataset, drop_remainder: bool) -
     )
 
 
+def in_threads(batches: tf.data.Dataset, dataset: Dataset) -> tf.data.Dataset:
+    """The same with threads of its own for `parallel_calls`; 1.15 would take the session's.
+
+    What has these can be saved no more.
+    """
+    options = tf.data.Options()
+    threading = getattr(options, "threading", None) or options.experimental_threading
+    threading.private_threadpool_size = dataset.parallel_calls
+    return batches.with_options(options)
+
+
 def batch_of_one(record: Any) -> Any:
     """A record -> a batch that holds it alone."""
     return tf.nest.map_structure(lambda array: array[tf.newaxis], record)

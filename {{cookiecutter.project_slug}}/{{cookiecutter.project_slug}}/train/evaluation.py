@@ -8,7 +8,6 @@ import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
 from ..data.sizes import count_records
-from ..data.threads import make_iterator
 from ..errors import DataError
 from ..model.model import Model
 
@@ -34,7 +33,7 @@ class Evaluation:
         # The first use of a model makes its variables, whose names are to have no scope before.
         with tf.name_scope(f"evaluate_{split}" if model.built else None):
             batches = dataset.batches(split).take(only or -1)
-            self._iterator = make_iterator(batches)
+            self._iterator = tf.data.make_initializable_iterator(batches)
             features, self.labels = self._iterator.get_next()
             self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
             self._size = tf.shape(tf.nest.flatten(features)[0])[0]

@@ -24,8 +24,7 @@ class LeanLoop:
 
     Args:
         step: builds one more training step and returns its train op.
-        hooks: those that have `next_step` and `step`, as an EveryHook does; one without (yours,
-            perhaps) sees every step.
+        hooks: those that have a `next_step`; one without (yours, perhaps) sees every step.
         max_steps: the most steps between two that are seen; 1 is a plain loop.
     """
 
@@ -35,12 +34,12 @@ class LeanLoop:
         hooks: Sequence[tf.train.SessionRunHook],
         max_steps: int,
     ) -> None:
-        self._hooks = [h for h in hooks if hasattr(h, "next_step") and hasattr(h, "step")]
+        self._hooks = [hook for hook in hooks if hasattr(hook, "next_step")]
         self._max_steps = max_steps if 0 < len(self._hooks) == len(hooks) else 1
         for hook in hooks if max_steps > 1 else ():
             if hook not in self._hooks:
                 name = type(hook).__name__
-                logger.info("%s lacks next_step or step: every step runs in the open, slower", name)
+                logger.info("%s has no next_step: every step runs in the open, slower", name)
         self._secs_per_step = float("inf")  # unknown, so the first steps are all seen
         self._measured_from: tuple[int, float] | None = None
         self._global_step = tf.train.get_or_create_global_step()
@@ -80,8 +79,7 @@ class LeanLoop:
 
     def _advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         session, now = step_context.session, time.perf_counter()
-        # Not read, which would take a run of its own. An idle hook may lag behind the others.
-        step = max(hook.step for hook in self._hooks)
+        step = int(session.run(self._global_step))
         if self._measured_from:
             step_before, time_before = self._measured_from
             self._secs_per_step = (now - time_before) / max(step - step_before, 1)

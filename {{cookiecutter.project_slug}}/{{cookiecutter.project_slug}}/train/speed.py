@@ -10,7 +10,6 @@ import tensorflow.compat.v1 as tf
 
 from ..data.damage import damage_named
 from ..data.dataset import Dataset
-from ..data.threads import make_iterator
 from ..errors import ConfigError
 from ..model.model import Model
 from .devices import adapt
@@ -47,7 +46,7 @@ def measure(
         batches = dataset.batches(dataset.training_split, True, global_step.read_value())
         if constant:
             batches = batches.take(1).cache().repeat()
-        iterator = make_iterator(batches)
+        iterator = tf.data.make_initializable_iterator(batches)
         tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
 
         def step() -> tf.Operation:

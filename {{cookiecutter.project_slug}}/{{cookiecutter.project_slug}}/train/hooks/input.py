@@ -9,7 +9,6 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
-from ...data.threads import make_iterator
 from ..run import Run
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ def training_input(
         batches = batches.skip(step % only)
     else:
         batches = dataset.batches(dataset.training_split, True, step)
-    iterator = make_iterator(batches)
+    iterator = tf.data.make_initializable_iterator(batches)
     # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
     tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
     # In memory the step alone says which batch is next; else the iterator itself is saved.
