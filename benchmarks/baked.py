@@ -53,8 +53,8 @@ class Cases:
             text=True,
         )
         if done.returncode:
-            failed = f"error: {self.script.name} {' '.join(map(str, arguments))} failed"
-            sys.exit(f"{done.stderr}\n{failed}")
+            case = f"{self.script.name} {' '.join(map(str, arguments))}"
+            sys.exit(f"{done.stderr}\nerror: {case} ended with {done.returncode}")
         figures = json.loads(done.stdout.splitlines()[-1])
         if figures:
             shown = "  ".join(f"{key} {show(value)}" for key, value in figures.items())
