@@ -1,10 +1,17 @@
 """Signals before training: none is lost, none comes in the middle of what must be whole."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from {{ cookiecutter.project_slug }} import interrupts
+from {{ cookiecutter.project_slug }}.evaluate import evaluate
+from {{ cookiecutter.project_slug }}.export import export
+from {{ cookiecutter.project_slug }}.model import MLP
+from {{ cookiecutter.project_slug }}.predict import predict
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = "{{ cookiecutter.project_slug }}"
@@ -88,3 +95,28 @@ def test_a_signal_that_was_dropped_while_the_graph_was_built_ends_the_run_before
     done = run(PACKAGE, body)
     assert (done.returncode, done.stdout) == (143, "dropped\n"), done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", [evaluate, predict, export])
+def test_a_signal_waits_until_the_graph_of_a_trained_model_is_built(command, trained, monkeypatch):
+    built, call = [], MLP.call
+
+    def interrupted(model, *inputs, **others):
+        os.kill(os.getpid(), signal.SIGTERM)
+        built.append(call(model, *inputs, **others))
+        return built[0]
+
+    arguments = [f"run_dir={trained()}", *([__file__] if command is predict else [])]
+    monkeypatch.setattr(MLP, "call", interrupted)
+    monkeypatch.setattr(interrupts, "_received", [])
+    numbers = [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    interrupts.handle_signals()
+    try:
+        with pytest.raises(SystemExit) as left:
+            command(arguments)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert left.value.code == 143
+    assert len(built) == 1

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from .command import run_command
 from .errors import ConfigError
 from .flat import flat
+from .interrupts import held
 from .train.config import load_config
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def evaluate_run(restored: Restored) -> dict[str, Any]:
         raise ConfigError(f"split={split}: expected one of {', '.join(dataset.splits)}")
     dataset.prepare()
     with restored.graph(), damage_named(dataset):
-        evaluation = Evaluation(model, dataset, split)
-        confusion = Confusion(model, evaluation)
+        with held():
+            evaluation = Evaluation(model, dataset, split)
+            confusion = Confusion(model, evaluation)
         with restored.session() as session:
             means = evaluation.run(session, fetches=confusion.pairs, seen=confusion.add)
     row = {"run": config.run_dir, "step": restored.step, "split": split, **means}

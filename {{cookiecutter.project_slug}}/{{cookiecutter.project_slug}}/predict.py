@@ -25,6 +25,7 @@ import numpy as np
 from .command import run_command
 from .errors import DataError
 from .flat import flat
+from .interrupts import held
 from .train.config import load_config
 
 
@@ -46,9 +47,10 @@ def predict(arguments: list[str]) -> int:
     unread = dict.fromkeys(inputs.files)
     with contextlib.ExitStack() as stack:
         stack.enter_context(restored.graph())
-        iterator = tf.data.make_initializable_iterator(inputs.batches())
-        ids, features = iterator.get_next()
-        outputs = flat(restored.model.predict(restored.model(features, training=False)))
+        with held():
+            iterator = tf.data.make_initializable_iterator(inputs.batches())
+            ids, features = iterator.get_next()
+            outputs = flat(restored.model.predict(restored.model(features, training=False)))
         session = stack.enter_context(restored.session())
         stack.enter_context(damage_named(restored.dataset))
         file = stack.enter_context(new_file(config.file)) if config.file else sys.stdout.buffer

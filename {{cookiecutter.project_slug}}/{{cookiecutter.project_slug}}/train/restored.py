@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, RunError
+from ..interrupts import held
 from ..model.averages import load
 from .checkpoints import checkpoints_in, newest_checkpoint, refuse_other_model, step_of
 from .config import instantiate
@@ -63,7 +64,8 @@ class Restored:
         Raises:
             RunError: the checkpoint is damaged, or of another model.
         """
-        saver = tf.train.Saver()
+        with held():
+            saver = tf.train.Saver()
         with tf.Session(config=self._trainer.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             try:

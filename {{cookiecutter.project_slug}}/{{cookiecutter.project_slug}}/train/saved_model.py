@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from ..data.elements import CPU
 from ..errors import RunError
 from ..flat import flat
+from ..interrupts import held
 from .restored import Restored
 
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -42,9 +43,10 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
         os.makedirs(new)
         with restored.graph():
-            nest = tf.nest.map_structure(lambda part: tf.placeholder(part.dtype, part.shape), batch)
-            inputs = _named(nest)
-            outputs = flat(restored.model.predict(restored.model(nest, training=False)))
+            with held():
+                nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)
+                inputs = _named(nest)
+                outputs = flat(restored.model.predict(restored.model(nest, training=False)))
             with restored.session() as session:
                 expected = session.run(outputs, {inputs[name]: features[name] for name in inputs})
                 tf.saved_model.simple_save(session, new, inputs, outputs)
