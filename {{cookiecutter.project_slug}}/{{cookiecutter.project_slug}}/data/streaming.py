@@ -22,6 +22,7 @@ from .elements import (
     file_names,
     native,
     run_once,
+    untuned,
 )
 from .random_numbers import example_keys, uniform
 from .sizes import class_weights, count_records, describe_files, refuse_too_few
@@ -82,7 +83,7 @@ def streamed_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.D
     if dataset.balance:
         elements = elements.filter(_draw(dataset, class_weights(dataset, split)))
     batches = _full_batches(dataset, elements)
-    return batches.map(to_batch, dataset.parallel_calls).prefetch(2)
+    return untuned(batches.map(to_batch, dataset.parallel_calls).prefetch(2))
 
 
 def _full_batches(dataset: Dataset, elements: tf.data.Dataset) -> tf.data.Dataset:
