@@ -112,3 +112,39 @@ def test_a_label_that_is_no_class_is_refused(digits):
     digits.classes = 9
     with pytest.raises(DataError, match=r"holds the label 9, but .*classes is 9"):
         digits.prepare()
+
+
+class Texts(Numbers):
+    """`reshape` makes a batch of any size, whatever that of its records is."""
+
+    def decode(self, record):
+        return tf.strings.as_string(record["x"])
+
+    def convert(self, record):
+        digits = tf.reshape(tf.io.decode_raw(record, tf.uint8), [-1, 1])
+        return digits, {"weight": tf.constant(1.0)}
+
+    def bytes_in_memory(self, split):
+        return 10
+
+
+@pytest.mark.parametrize("memory_share", [0.0, 0.25])
+def test_training_batches_have_a_size_that_the_model_knows(memory_share):
+    dataset = Texts(batch_size=4, memory_share=memory_share)
+    for training, size in ((True, 4), (False, None)):
+        with tf.Graph().as_default():
+            shapes = tf.data.get_output_shapes(dataset.batches("train", training))
+        features, labels = shapes
+        assert features.as_list() == [size, 1]
+        assert labels["weight"].as_list() == []
+    assert [len(features) for features, _ in batches(dataset, training=True, count=3)] == [4, 4, 4]
+
+
+def test_a_batch_of_more_examples_than_records_is_refused():
+    class Twice(Texts):
+        def convert(self, record):
+            digits, _ = super().convert(record)
+            return tf.reshape([digits, digits], [-1, 1]), ()
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        batches(Twice(batch_size=4), training=True, count=1)

@@ -159,6 +159,22 @@ def batch_of_one(record: Any) -> Any:
     return tf.nest.map_structure(lambda array: array[tf.newaxis], record)
 
 
+def as_many_as(records: Any, batch: Any) -> Any:
+    """The same batch; if the number of records is known already, that of its examples is, too.
+
+    A `tf.reshape` to -1 rows forgets it, and the model then needs more operations: with them an
+    MLP took 4 % longer.
+    """
+    shape = tf.nest.flatten(records)[0].shape
+    size = shape.as_list()[0] if shape.rank else None
+
+    def sized(part: Any) -> Any:
+        sizes = part.shape.as_list() if isinstance(part, tf.Tensor) and part.shape.rank else [0]
+        return part if sizes[0] is not None else tf.ensure_shape(part, [size, *sizes[1:]])
+
+    return tf.nest.map_structure(sized, batch) if size else batch
+
+
 def bucket_of(dataset: Dataset, record: Any) -> tf.Tensor:
     """How many of the dataset's `buckets` a record's length reaches: int64 []."""
     reached = dataset.length(*arguments(record)) >= dataset.buckets

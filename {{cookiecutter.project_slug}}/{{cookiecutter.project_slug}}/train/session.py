@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -162,7 +163,9 @@ class SessionTrainer:
         logger.info("run directory: %s", run.directory)
         warn_of_unused_gpu(self.gpus)
         tf.set_random_seed(self.seed)
-        with held():
+        files = [path for split in dataset.splits for path in dataset.files(split)]
+        with ThreadPoolExecutor(1) as beside, held():  # its checksums take as long as the graph
+            start = beside.submit(describe_start, self.seed, files)
             train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         chief = self._role.name == "chief"
         checkpoint, step = newest_checkpoint(run.checkpoints, chief)  # again: now it is alone
@@ -170,8 +173,7 @@ class SessionTrainer:
             return
         if checkpoint and chief:
             continue_from(run.checkpoints, checkpoint, tf.global_variables())
-        files = [path for split in dataset.splits for path in dataset.files(split)]
-        run.write_start(describe_start(self.seed, files), config)
+        run.write_start(start.result(), config)
         drop_metrics_after(run.metrics, step)
         drop_events_after(step, run.directory, run.evaluations)
         adapt(self.session_config, dataset, model)
