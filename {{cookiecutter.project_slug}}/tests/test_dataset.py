@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from {{ cookiecutter.project_slug }}.data import Dataset
+from {{ cookiecutter.project_slug }}.data import Dataset, Digits
+from {{ cookiecutter.project_slug }}.data.arrays import Arrays
+from {{ cookiecutter.project_slug }}.data.tfrecord import TFRecords, write_tfrecords
 from {{ cookiecutter.project_slug }}.errors import DataError
 
 
@@ -114,37 +116,24 @@ def test_a_label_that_is_no_class_is_refused(digits):
         digits.prepare()
 
 
-class Texts(Numbers):
-    """`reshape` makes a batch of any size, whatever that of its records is."""
-
-    def decode(self, record):
-        return tf.strings.as_string(record["x"])
-
-    def convert(self, record):
-        digits = tf.reshape(tf.io.decode_raw(record, tf.uint8), [-1, 1])
-        return digits, {"weight": tf.constant(1.0)}
-
-    def bytes_in_memory(self, split):
-        return 10
-
-
 @pytest.mark.parametrize("memory_share", [0.0, 0.25])
-def test_training_batches_have_a_size_that_the_model_knows(memory_share):
-    dataset = Texts(batch_size=4, memory_share=memory_share)
-    for training, size in ((True, 4), (False, None)):
-        with tf.Graph().as_default():
-            shapes = tf.data.get_output_shapes(dataset.batches("train", training))
-        features, labels = shapes
-        assert features.as_list() == [size, 1]
-        assert labels["weight"].as_list() == []
-    assert [len(features) for features, _ in batches(dataset, training=True, count=3)] == [4, 4, 4]
-
-
-def test_a_batch_of_more_examples_than_records_is_refused():
-    class Twice(Texts):
-        def convert(self, record):
-            digits, _ = super().convert(record)
-            return tf.reshape([digits, digits], [-1, 1]), ()
-
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
-        batches(Twice(batch_size=4), training=True, count=1)
+def test_the_model_knows_the_size_of_a_training_batch(digits_directory, tmp_path, memory_share):
+    images, labels = np.zeros([10, 4, 3, 1], np.uint8), np.zeros([10], np.uint8)
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}_x.npy", images)
+        np.save(tmp_path / f"{split}_y.npy", labels)
+        examples = ({"image": image, "label": 0} for image in images)
+        write_tfrecords(str(tmp_path), split, examples)
+    settings = {"batch_size": 5, "memory_share": memory_share}
+    digits = Digits(digits_directory, train_examples=640, test_examples=130, **settings)
+    digits.prepare()
+    paths = (str(tmp_path / f"{{split}}_{part}.npy") for part in "xy")
+    for dataset in (
+        digits,
+        Arrays(*paths, classes=1, **settings),
+        TFRecords(str(tmp_path), [4, 3, 1], classes=1, **settings),
+    ):
+        for training, size in ((True, 5), (False, None)):
+            with tf.Graph().as_default():
+                shapes = tf.data.get_output_shapes(dataset.batches("train", training))
+            assert [shape.as_list()[0] for shape in shapes] == [size, size]

@@ -15,14 +15,19 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import Normed
 
-from {{ cookiecutter.project_slug }}.errors import ConfigError, ModelError, RunError
+from {{ cookiecutter.project_slug }}.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    RunError,
+)
 from {{ cookiecutter.project_slug }}.model import MLP
 from {{ cookiecutter.project_slug }}.model.optimize import Optimization
 from {{ cookiecutter.project_slug }}.train.devices import adapt, session_config
 from {{ cookiecutter.project_slug }}.train.hooks import CheckpointHook, LogHook
 from {{ cookiecutter.project_slug }}.train.hooks.every import EveryHook
 from {{ cookiecutter.project_slug }}.train.metrics import read_metrics
-from {{ cookiecutter.project_slug }}.train.run import Run
+from {{ cookiecutter.project_slug }}.train.run import Run, start_described
 from {{ cookiecutter.project_slug }}.train.session import SessionTrainer
 
 
@@ -288,6 +293,12 @@ def test_an_error_before_the_first_step_leaves_no_run_directory(fit, tmp_path):
     with pytest.raises(RuntimeError, match="a bug"):
         fit(tmp_path / "run", hooks=[Broken()])
     assert not (tmp_path / "run").exists()
+
+
+def test_data_that_vanish_before_they_are_checksummed_are_named_in_one_line(tmp_path):
+    started = start_described(1, [str(tmp_path / "gone")])
+    with pytest.raises(DataError, match=r"gone: No such file or directory; expected a readable"):
+        started.result()
 
 
 def test_what_a_killed_run_logged_after_its_checkpoint_is_not_logged_twice(fit, tmp_path):

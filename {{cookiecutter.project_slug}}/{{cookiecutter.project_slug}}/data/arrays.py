@@ -84,7 +84,9 @@ def _decode(records: tf.Tensor, array: np.memmap) -> tf.Tensor:
     """String [batch] -> numbers [batch, *shape of an example]."""
     little_endian = array.dtype == array.dtype.newbyteorder("<")
     numbers = tf.io.decode_raw(records, tf.as_dtype(array.dtype.name), little_endian)
-    return tf.reshape(numbers, [-1, *array.shape[1:]])
+    decoded = tf.reshape(numbers, [-1, *array.shape[1:]])
+    decoded.set_shape([records.shape[0], *array.shape[1:]])  # the -1 forgot their number
+    return decoded
 
 
 def map_array(path: str) -> np.memmap:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
-from .elements import arguments, as_many_as, batched, decoded, elements_of, in_threads, native
+from .elements import arguments, batched, decoded, elements_of, in_threads, native
 from .memory import memory_batches
 from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
 from .streaming import streamed_batches
@@ -166,7 +166,7 @@ class Dataset:
         features, labels = self.convert(*arguments(record))
         if keys is not None and self.writes("augment"):
             features, labels = self.augment(features, labels, keys)
-        return as_many_as(record, (features, labels))
+        return features, labels
 
     def writes(self, name: str) -> bool:
         """Whether the subclass has a method of its own."""

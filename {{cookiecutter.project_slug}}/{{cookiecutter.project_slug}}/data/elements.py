@@ -143,8 +143,8 @@ def in_threads(batches: tf.data.Dataset, dataset: Dataset) -> tf.data.Dataset:
 def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The same without TensorFlow's search for the best numbers of calls, which we set.
 
-    On 1.15 what it notes of a file may be freed, where a session ends, before the file is closed:
-    one process in fifty crashed.
+    On 1.15 what it notes of files that are read side by side may be freed, where a session ends,
+    before a file is closed: one process in fifty crashed.
     """
     options = tf.data.Options()
     if hasattr(options, "autotune"):
@@ -157,22 +157,6 @@ def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
 def batch_of_one(record: Any) -> Any:
     """A record -> a batch that holds it alone."""
     return tf.nest.map_structure(lambda array: array[tf.newaxis], record)
-
-
-def as_many_as(records: Any, batch: Any) -> Any:
-    """The same batch; if the number of records is known already, that of its examples is, too.
-
-    A `tf.reshape` to -1 rows forgets it, and the model then needs more operations: with them an
-    MLP took 4 % longer.
-    """
-    shape = tf.nest.flatten(records)[0].shape
-    size = shape.as_list()[0] if shape.rank else None
-
-    def sized(part: Any) -> Any:
-        sizes = part.shape.as_list() if isinstance(part, tf.Tensor) and part.shape.rank else [0]
-        return part if sizes[0] is not None else tf.ensure_shape(part, [size, *sizes[1:]])
-
-    return tf.nest.map_structure(sized, batch) if size else batch
 
 
 def bucket_of(dataset: Dataset, record: Any) -> tf.Tensor:

@@ -74,5 +74,6 @@ class MNIST(Dataset):
     def convert(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings [batch] and [batch] -> float32 [batch, rows, columns, 1] and int32 [batch]."""
         pixels = tf.reshape(tf.io.decode_raw(images, tf.uint8), (-1, *self.image_shape, 1))
-        classes = tf.reshape(tf.io.decode_raw(labels, tf.uint8), [-1])
+        pixels.set_shape([images.shape[0], *self.image_shape, 1])  # the -1 forgot their number
+        classes = tf.io.decode_raw(labels, tf.uint8)[:, 0]
         return tf.cast(pixels, tf.float32) / 255.0, tf.cast(classes, tf.int32)

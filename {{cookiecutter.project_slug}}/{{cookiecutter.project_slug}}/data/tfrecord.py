@@ -64,6 +64,7 @@ class TFRecords(Dataset):
         labels = valid_labels(parsed["label"], self.classes)
         pixels = tf.io.decode_raw(parsed["image"], tf.uint8)
         images = tf.reshape(pixels, [tf.size(labels), *self.shape])
+        images.set_shape([labels.shape[0], *self.shape])  # for TensorFlow any size was possible
         return tf.cast(images, tf.float32) / 255.0, tf.cast(labels, tf.int32)
 
 

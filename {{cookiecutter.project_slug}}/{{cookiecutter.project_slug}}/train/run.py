@@ -14,12 +14,13 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
 
 from ..compat import RUNTIME
-from ..errors import RunError
+from ..errors import DataError, RunError
 from ..interrupts import held
 from .lock import locked
 
@@ -151,6 +152,14 @@ def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
     }
 
 
+def start_described(seed: int, files: list[str]) -> Future[dict[str, Any]]:
+    """`describe_start` in a thread: checksums take as long as to build a graph, meanwhile."""
+    thread = ThreadPoolExecutor(1)
+    described = thread.submit(describe_start, seed, files)
+    thread.shutdown(wait=False)  # an error elsewhere need not wait for it
+    return described
+
+
 def _git_state() -> dict[str, Any] | None:
     here = os.path.dirname(os.path.abspath(__file__))
 
@@ -170,10 +179,14 @@ def _git_state() -> dict[str, Any] | None:
 
 def _describe_files(files: list[str]) -> dict[str, Any]:
     """Path -> sha256; of many bytes, for which that takes long, their number and size alone."""
-    size = sum(os.path.getsize(path) for path in files)
-    if size > CHECKSUM_BYTES:
-        return {"files": len(files), "bytes": size}
-    return {path: _sha256(path) for path in files}
+    try:
+        size = sum(os.path.getsize(path) for path in files)
+        if size > CHECKSUM_BYTES:
+            return {"files": len(files), "bytes": size}
+        return {path: _sha256(path) for path in files}
+    except OSError as error:
+        found = f"{error.filename}: {error.strerror}"
+        raise DataError(f"{found}; expected a readable file") from None
 
 
 def _sha256(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -39,7 +38,7 @@ from .loop import LeanLoop, batches_ended
 from .metrics import drop_metrics_after, is_evaluated, last_metrics
 from .new_directory import new_directory
 from .roles import take_part
-from .run import Run, describe_start
+from .run import Run, start_described
 from .servers import serve
 from .summaries import image_summaries, step_summaries
 
@@ -164,8 +163,8 @@ class SessionTrainer:
         warn_of_unused_gpu(self.gpus)
         tf.set_random_seed(self.seed)
         files = [path for split in dataset.splits for path in dataset.files(split)]
-        with ThreadPoolExecutor(1) as beside, held():  # its checksums take as long as the graph
-            start = beside.submit(describe_start, self.seed, files)
+        start = start_described(self.seed, files)
+        with held():
             train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         chief = self._role.name == "chief"
         checkpoint, step = newest_checkpoint(run.checkpoints, chief)  # again: now it is alone
