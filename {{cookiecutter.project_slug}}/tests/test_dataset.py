@@ -127,7 +127,7 @@ def test_the_model_knows_the_size_of_a_training_batch(digits_directory, tmp_path
     settings = {"batch_size": 5, "memory_share": memory_share}
     digits = Digits(digits_directory, train_examples=640, test_examples=130, **settings)
     digits.prepare()
-    paths = (str(tmp_path / f"{{split}}_{part}.npy") for part in "xy")
+    paths = (str(tmp_path / "{split}_x.npy"), str(tmp_path / "{split}_y.npy"))
     for dataset in (
         digits,
         Arrays(*paths, classes=1, **settings),
