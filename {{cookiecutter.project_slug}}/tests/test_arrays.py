@@ -66,6 +66,9 @@ def test_an_epoch_holds_each_record_once_and_goes_on_after_a_restart(
     arrays, batches, same, memory_share
 ):
     dataset = arrays(memory_share=memory_share, batch_size=5)
+    with tf.Graph().as_default():
+        shapes = tf.data.get_output_shapes(dataset.batches("train", training=True))
+    assert [shape.as_list() for shape in shapes] == [[5, 4, 3], [5]]
     straight = batches(dataset, count=6, training=True)
     assert sorted(image[0, 0] for features, _ in straight[:2] for image in features) == [
         *range(0, 120, 12)

@@ -15,6 +15,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import Normed
 
+from {{ cookiecutter.project_slug }}.data import MNIST
 from {{ cookiecutter.project_slug }}.errors import (
     ConfigError,
     DataError,
@@ -296,8 +297,8 @@ def test_an_error_before_the_first_step_leaves_no_run_directory(fit, tmp_path):
 
 
 def test_data_that_vanish_before_they_are_checksummed_are_named_in_one_line(tmp_path):
-    started = start_described(1, [str(tmp_path / "gone")])
-    with pytest.raises(DataError, match=r"gone: No such file or directory; expected a readable"):
+    started = start_described(1, MNIST(str(tmp_path / "gone")))
+    with pytest.raises(DataError, match="gone/train-images.*: No such file"):
         started.result()
 
 

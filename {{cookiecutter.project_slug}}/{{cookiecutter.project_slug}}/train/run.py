@@ -20,6 +20,7 @@ from typing import Any, Iterator
 import tensorflow.compat.v1 as tf
 
 from ..compat import RUNTIME
+from ..data.dataset import Dataset
 from ..errors import DataError, RunError
 from ..interrupts import held
 from .lock import locked
@@ -152,8 +153,9 @@ def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
     }
 
 
-def start_described(seed: int, files: list[str]) -> Future[dict[str, Any]]:
+def start_described(seed: int, dataset: Dataset) -> Future[dict[str, Any]]:
     """`describe_start` in a thread: checksums take as long as to build a graph, meanwhile."""
+    files = [path for split in dataset.splits for path in dataset.files(split)]
     thread = ThreadPoolExecutor(1)
     described = thread.submit(describe_start, seed, files)
     thread.shutdown(wait=False)  # an error elsewhere need not wait for it

@@ -162,8 +162,7 @@ class SessionTrainer:
         logger.info("run directory: %s", run.directory)
         warn_of_unused_gpu(self.gpus)
         tf.set_random_seed(self.seed)
-        files = [path for split in dataset.splits for path in dataset.files(split)]
-        start = start_described(self.seed, files)
+        start = start_described(self.seed, dataset)
         with held():
             train_op, loop, hooks, scaffold = self._build(model, dataset, run, last_step)
         chief = self._role.name == "chief"
@@ -201,7 +200,7 @@ class SessionTrainer:
     ) -> tuple[tf.Operation, LeanLoop, list[tf.train.SessionRunHook], tf.train.Scaffold]:
         """One graph: the training step, its summaries, the evaluation, and what happens when."""
         iterator, inputs = training_input(dataset, run, self.only_batches)
-        features, labels = iterator.get_next()
+        features, labels = batch = iterator.get_next()
         train_op, loss, outputs = model.training_step(features, labels)
         with tf.control_dependencies([train_op]):
             step_after = tf.train.get_global_step().read_value()
@@ -216,7 +215,6 @@ class SessionTrainer:
         save = CheckpointHook(run.checkpoint_prefix, scaffold.saver, *often)
         how = (*every, last, save.save, lambda: self.stopped_by)
         evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
-        batch = (features, labels)
         self._nan = NanHook(run.nan, train_op, iterator, batch, *inputs, alone=self._role.alone)
         hooks = [
             *self.hooks,
