@@ -298,7 +298,7 @@ def test_an_error_before_the_first_step_leaves_no_run_directory(fit, tmp_path):
 
 def test_data_that_vanish_before_they_are_checksummed_are_named_in_one_line(tmp_path):
     started = start_described(1, MNIST(str(tmp_path / "gone")))
-    with pytest.raises(DataError, match="gone/train-images.*: No such file"):
+    with pytest.raises(DataError, match=r"gone/train-images.*: No such file"):
         started.result()
 
 
