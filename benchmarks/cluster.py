@@ -131,7 +131,7 @@ def measure(cases: Cases, folder: Path, runs: int, kills: int, steps: int) -> No
         print(f"kill -9 of {role}, {kills} times: it took part again, all ended", flush=True)
     one = folder / "one"
     command = [str(cases.python), "-m", "my_project.train", *SETTINGS, f"run_dir={one}"]
-    command += [f"trainer.last_step={steps}", "trainer.max_inner_steps=1"]
+    command += [f"trainer.last_step={steps}", "trainer.steps_per_loop=1"]
     subprocess.run(command, cwd=cases.project, check=True, **QUIET)
     rates = {"one process": steps_per_sec(one)}
     for workers in (1, 2):

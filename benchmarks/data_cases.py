@@ -74,7 +74,7 @@ def py_func(name: str) -> tf.data.Dataset:
 
 
 def tfrecords() -> Dataset:
-    return TFRecords(TFRECORDS, [28, 28, 1], 10, batch_size=BATCH_SIZE, memory_share=0.0)
+    return TFRecords(TFRECORDS, [28, 28, 1], 10, batch_size=BATCH_SIZE, memory_fraction=0.0)
 
 
 def autotune() -> tf.data.Dataset:
@@ -166,7 +166,7 @@ def main(case: str, number: int, seconds: float, name: str) -> dict[str, float]:
     if case == "streaming":
         dataset = tfrecords()
         return measure(lambda: in_project(dataset), seconds)
-    dataset = Small(number, memory_share=0.0 if case == "small_streaming" else 1.0)
+    dataset = Small(number, memory_fraction=0.0 if case == "small_streaming" else 1.0)
     return measure(lambda: in_project(dataset), seconds, steps=number // BATCH_SIZE)
 
 

@@ -24,8 +24,8 @@ import tensorflow.compat.v1 as tf
 PROJECT = os.getcwd()
 sys.path.insert(0, PROJECT)
 package = os.path.basename(PROJECT)
-load_config = importlib.import_module(f"{package}.train.config").load_config
-restored = importlib.import_module(f"{package}.train.restored")
+load_config = importlib.import_module(f"{package}.engine.settings.config").load_config
+restored = importlib.import_module(f"{package}.engine.tools.restored")
 
 IMAGES = 1000
 GAN = ["model=gan", "data.batch_size=64", "trainer.last_step=10000"]

@@ -91,7 +91,7 @@ class InGraph:
 
             def step() -> tf.Operation:
                 if guarded:
-                    return model.training_step(*batch)[0]
+                    return model.build_step(*batch)[0]
                 loss = model.loss(model(batch[0], training=True), batch[1])
                 return optimizer.minimize(loss, global_step)
 
@@ -137,7 +137,7 @@ def guards(work: Work) -> dict[str, float]:
 def fit(work: Work, hooks=(), **settings) -> list[float]:
     """Trains as users do; returns when the first stretch and the five that count ended."""
     from my_project.train.hooks.every import EveryHook
-    from my_project.train.session import SessionTrainer
+    from my_project.train.trainer import SessionTrainer
 
     times = []
 
@@ -169,7 +169,7 @@ def evaluating(work: Work) -> dict[str, float]:
 
 def plain(work: Work) -> dict[str, float]:
     """The same with a session.run for each step."""
-    return work.rate(fit(work, max_inner_steps=1))
+    return work.rate(fit(work, steps_per_loop=1))
 
 
 class Count(tf.train.SessionRunHook):
@@ -297,7 +297,7 @@ def hooks(work: Work) -> dict[str, float]:
 
     Each hook alone, acting at every step.
     """
-    from my_project.train.hooks import ProgressHook
+    from my_project.engine.loop.progress import ProgressHook
 
     class Bar(ProgressHook):
         def __init__(self) -> None:
@@ -306,7 +306,7 @@ def hooks(work: Work) -> dict[str, float]:
     off = {"log_every_n_steps": 0, "summary_every_n_steps": 0, "checkpoint_every_n_steps": 0}
 
     def micros(steps: int = work.steps, inner: int = 1, **settings) -> float:
-        times = fit(work._replace(steps=steps), max_inner_steps=inner, **{**off, **settings})
+        times = fit(work._replace(steps=steps), steps_per_loop=inner, **{**off, **settings})
         return 1e6 * min(np.diff(times)) / steps
 
     found = {"in_graph": micros(inner=10**6), "open": micros()}

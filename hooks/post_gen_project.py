@@ -12,23 +12,23 @@ MANY_MACHINES = json.loads(r""" {{ cookiecutter.many_machines | tojson }} """)
 
 CI_FILES = {"github": Path(".github/workflows/ci.yml"), "gitlab": Path(".gitlab-ci.yml")}
 
-# What only `all` has: a module, its settings, its test. No other file names or imports it.
+# What only `all` has: a module and its settings. No other file names or imports it.
 EXAMPLE_FILES = """
-    {package}/data/arrays.py {package}/conf/data/arrays.yaml tests/test_arrays.py
-    {package}/data/augment.py {package}/conf/data/augmented.yaml tests/test_augment.py
-    {package}/data/generator.py {package}/conf/data/generator.yaml tests/test_generator.py
-    {package}/data/sequences.py {package}/conf/data/sequences.yaml tests/test_sequences.py
-    {package}/data/sql.py {package}/conf/data/sql.yaml tests/test_sql.py
-    {package}/data/tables.py {package}/conf/data/tables.yaml tests/test_tables.py
+    {package}/data/arrays.py {package}/conf/data/arrays.yaml
+    {package}/data/augment.py {package}/conf/data/augmented.yaml
+    {package}/data/generator.py {package}/conf/data/generator.yaml
+    {package}/data/sequences.py {package}/conf/data/sequences.yaml
+    {package}/data/sql.py {package}/conf/data/sql.yaml
+    {package}/data/tables.py {package}/conf/data/tables.yaml
     {package}/model/dcgan.py {package}/model/spectral_norm.py
-    {package}/model/gan.py {package}/conf/model/gan.yaml tests/test_gan.py
-    {package}/model/resnet.py {package}/conf/model/resnet.yaml tests/test_resnet.py
-    {package}/model/rnn.py {package}/conf/model/rnn.yaml tests/test_rnn.py
+    {package}/model/gan.py {package}/conf/model/gan.yaml
+    {package}/model/resnet.py {package}/conf/model/resnet.yaml
+    {package}/model/rnn.py {package}/conf/model/rnn.yaml
 """
 
 # What only many_machines=yes has.
 CLUSTER_FILES = """
-    {package}/launch.py tests/test_launch.py tests/test_processes.py docs/many_machines.md
+    {package}/launch.py docs/many_machines.md
     .dockerignore deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
     deploy/tfjob.yaml deploy/slurm.sh
 """

@@ -18,9 +18,9 @@ import sys
 
 from omegaconf import DictConfig
 
-from .command import run_command
-from .errors import ConfigError, UserError
-from .train.config import instantiate, load_config
+from .engine.errors import ConfigError, UserError
+from .engine.settings.config import instantiate, load_config
+from .engine.tools.command import run_command
 
 WORTH = 1.1  # times as fast: what differs by less may be chance
 
@@ -31,10 +31,10 @@ def benchmark(arguments: list[str]) -> int:
     if config.seconds <= 0:
         raise ConfigError(f"seconds={config.seconds}: expected more than 0")
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .data.idx import new_file
-    from .data.summary import engine
-    from .train.devices import start_threads
-    from .train.speed import measure
+    from .engine.input.idx import new_file
+    from .engine.input.summary import engine
+    from .engine.run.devices import start_threads
+    from .engine.tools.speed import measure
 
     start_threads(instantiate(config.trainer).session_config)
     dataset = instantiate(config.data)
@@ -57,7 +57,7 @@ def benchmark(arguments: list[str]) -> int:
     changes = ["data.parallel_calls=1", f"data.parallel_calls={os.cpu_count()}"]
     changes.append(f"data.batch_size={2 * dataset.batch_size}")
     if not dataset.in_memory(dataset.training_split):
-        changes.append("data.memory_share=0.5")
+        changes.append("data.memory_fraction=0.5")
     for change in changes:
         try:
             changed = load_config([*arguments, change], "benchmark")

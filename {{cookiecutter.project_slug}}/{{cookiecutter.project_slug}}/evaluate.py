@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from .command import run_command
-from .errors import ConfigError
-from .flat import flat
-from .interrupts import held
-from .train.config import load_config
+from .engine.errors import ConfigError
+from .engine.interrupts import held
+from .engine.settings.config import load_config
+from .engine.tools.command import run_command
+from .engine.tools.flat import flat
 
 if TYPE_CHECKING:
-    from .train.restored import Restored
+    from .engine.tools.restored import Restored
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -37,10 +37,10 @@ def evaluate(arguments: list[str]) -> int:
     others = [text for text in typed if text not in runs]
     configs = [load_config([*others, run], "evaluate") for run in runs]
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .data.idx import new_file
-    from .train.confusion import confusion_picture
-    from .train.curves import curves
-    from .train.restored import Restored
+    from .engine.input.idx import new_file
+    from .engine.tools.confusion import confusion_picture
+    from .engine.tools.curves import curves
+    from .engine.tools.restored import Restored
 
     # All checkpoints are found before the first evaluation, which may be long.
     rows = [evaluate_run(each) for each in [Restored(c, c.checkpoint) for c in configs]]
@@ -67,16 +67,16 @@ def evaluate(arguments: list[str]) -> int:
 
 def evaluate_run(restored: Restored) -> dict[str, Any]:
     """The means over a split, and for a classifier its confusion matrix as a list of rows."""
-    from .data.damage import damage_named
-    from .train.confusion import Confusion
-    from .train.evaluation import Evaluation
+    from .engine.input.bad_records import locate_bad_record
+    from .engine.loop.evaluation import Evaluation
+    from .engine.tools.confusion import Confusion
 
     config, dataset, model = restored.config, restored.dataset, restored.model
     split = config.split or dataset.evaluation_split
     if split not in dataset.splits:
         raise ConfigError(f"split={split}: expected one of {', '.join(dataset.splits)}")
     dataset.prepare()
-    with restored.graph(), damage_named(dataset):
+    with restored.graph(), locate_bad_record(dataset):
         with held():
             evaluation = Evaluation(model, dataset, split)
             confusion = Confusion(model, evaluation)

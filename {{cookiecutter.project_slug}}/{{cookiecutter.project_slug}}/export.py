@@ -13,17 +13,17 @@ from __future__ import annotations
 import os
 import sys
 
-from .command import run_command
-from .errors import ConfigError
-from .train.config import load_config
+from .engine.errors import ConfigError
+from .engine.settings.config import load_config
+from .engine.tools.command import run_command
 
 
 def export(arguments: list[str]) -> int:
     """Writes the SavedModel and says what it takes and gives; returns the exit code."""
     config = load_config(arguments, "export")
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .train.restored import Restored
-    from .train.saved_model import write_saved_model
+    from .engine.tools.restored import Restored
+    from .engine.tools.saved_model import write_saved_model
 
     restored = Restored(config, config.checkpoint)
     default = os.path.join(config.run_dir, "export", str(restored.step))

@@ -25,11 +25,11 @@ import threading
 import time
 from typing import Any, Callable, Iterator, Sequence
 
-from .command import run_command
-from .errors import ConfigError
-from .interrupts import held
-from .train.config import load_config
-from .train.new_directory import new_directory
+from .engine.errors import ConfigError
+from .engine.interrupts import held
+from .engine.run.new_directory import new_directory
+from .engine.settings.config import load_config
+from .engine.tools.command import run_command
 
 logger = logging.getLogger(__name__)
 

@@ -22,11 +22,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from .command import run_command
-from .errors import DataError
-from .flat import flat
-from .interrupts import held
-from .train.config import load_config
+from .engine.errors import DataError
+from .engine.interrupts import held
+from .engine.settings.config import load_config
+from .engine.tools.command import run_command
+from .engine.tools.flat import flat
 
 
 def predict(arguments: list[str]) -> int:
@@ -36,13 +36,13 @@ def predict(arguments: list[str]) -> int:
     # Not above: a mistake in the settings need not wait for TensorFlow.
     import tensorflow.compat.v1 as tf
 
-    from .data.damage import damage_named
-    from .data.idx import new_file
-    from .data.inputs import Inputs
-    from .train.restored import Restored, batches_of
+    from .engine.input.bad_records import locate_bad_record
+    from .engine.input.idx import new_file
+    from .engine.input.predict_files import PredictFiles
+    from .engine.tools.restored import Restored, batches_of
 
     restored = Restored(config, config.checkpoint)
-    inputs = Inputs(restored.dataset, paths)
+    inputs = PredictFiles(restored.dataset, paths)
     lines = Lines(config.file.lower().endswith(".csv"))
     unread = dict.fromkeys(inputs.files)
     with contextlib.ExitStack() as stack:
@@ -52,7 +52,7 @@ def predict(arguments: list[str]) -> int:
             ids, features = iterator.get_next()
             outputs = flat(restored.model.predict(restored.model(features, training=False)))
         session = stack.enter_context(restored.session())
-        stack.enter_context(damage_named(restored.dataset))
+        stack.enter_context(locate_bad_record(restored.dataset))
         file = stack.enter_context(new_file(config.file)) if config.file else sys.stdout.buffer
         for numbers, arrays in batches_of(session, iterator, (ids, outputs)):
             rows = [inputs.place(number) for number in numbers.tolist()]

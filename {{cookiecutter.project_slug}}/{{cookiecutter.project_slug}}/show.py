@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import sys
 
-from .command import run_command
-from .errors import ConfigError
-from .train.config import instantiate, load_config
+from .engine.errors import ConfigError
+from .engine.settings.config import instantiate, load_config
+from .engine.tools.command import run_command
 
 
 def show(arguments: list[str]) -> int:
     """Writes the picture and prints the summary; returns the exit code."""
     config = load_config(arguments, "show")
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .data.contact_sheet import contact_sheet
-    from .data.damage import damage_named
-    from .data.idx import new_file
+    from .engine.input.bad_records import locate_bad_record
+    from .engine.input.idx import new_file
+    from .engine.tools.contact_sheet import contact_sheet
 
     dataset = instantiate(config.data)
     split = config.split or dataset.training_split
@@ -33,7 +33,7 @@ def show(arguments: list[str]) -> int:
             f"{', '.join(dataset.splits)}, and 1 or more"
         )
     dataset.prepare()
-    with damage_named(dataset):
+    with locate_bad_record(dataset):
         figure = contact_sheet(dataset, split, config.examples)
         with new_file(config.file) as file:
             figure.savefig(file, format="png", bbox_inches="tight")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
-from .damage import valid_labels
+from ..engine.errors import DataError
+from ..engine.input.bad_records import valid_labels
 from .dataset import Dataset
 
 # What tf.io.decode_raw makes of bytes.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
+from ..engine.errors import ConfigError
+from ..engine.input.random_numbers import uniform
 from .mnist import MNIST
-from .random_numbers import uniform
 
 SHIFT, CROP, FLIP, NOISE = range(1, 5)  # streams: random numbers that do not depend on each other
 

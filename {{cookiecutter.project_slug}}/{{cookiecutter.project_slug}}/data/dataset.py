@@ -8,12 +8,18 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
-from .elements import arguments, batched, decoded, elements_of, in_threads, native
-from .memory import memory_batches
-from .sizes import bytes_in_memory, class_counts, count_records, memory_limit, refuse_too_few
-from .streaming import streamed_batches
-from .summary import engine, summary
+from ..engine.errors import ConfigError
+from ..engine.input.elements import arguments, batched, decoded, elements_of, in_threads, native
+from ..engine.input.memory import memory_batches
+from ..engine.input.sizes import (
+    bytes_in_memory,
+    check_enough_records,
+    class_counts,
+    count_records,
+    memory_limit,
+)
+from ..engine.input.streaming import streamed_batches
+from ..engine.input.summary import engine, summary
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +37,7 @@ class Dataset:
     Args:
         batch_size: examples in a batch.
         seed: together with the epoch, the key of the training order and of augmentation.
-        memory_share: records that take less than this share of the machine's memory are held
+        memory_fraction: records that take less than this share of the machine's memory are held
             there; all others are streamed from their files. 0 always streams.
         shuffle_buffer: streaming: the next record is drawn from so many; they are part of every
             checkpoint. Raise it if the loss differs from batch to batch in a biased way.
@@ -55,7 +61,7 @@ class Dataset:
         self,
         batch_size: int = 128,
         seed: int = 1,
-        memory_share: float = 0.25,
+        memory_fraction: float = 0.25,
         shuffle_buffer: int = 10000,
         parallel_calls: int = 2,
         cache: str = "",
@@ -67,7 +73,7 @@ class Dataset:
         for name, value in least.items():
             if value < 1:
                 raise ConfigError(f"data.{name} must be 1 or more, found {value}")
-        for name, share in {"memory_share": memory_share, "balance": balance}.items():
+        for name, share in {"memory_fraction": memory_fraction, "balance": balance}.items():
             if not 0 <= share <= 1:
                 raise ConfigError(f"data.{name} must be a number from 0 to 1, found {share}")
         if list(buckets) != sorted(set(buckets)) or (buckets and self.padding is None):
@@ -76,7 +82,7 @@ class Dataset:
             )
         self.batch_size = batch_size
         self.seed = seed
-        self.memory_share = memory_share
+        self.memory_fraction = memory_fraction
         self.shuffle_buffer = shuffle_buffer
         self.parallel_calls = parallel_calls
         self.cache = cache
@@ -164,18 +170,18 @@ class Dataset:
     def to_batch(self, keys: tf.Tensor | None, record: Nest) -> tuple[Nest, Nest]:
         """A batch of records -> (features, labels); keys: int64 [batch] to augment with."""
         features, labels = self.convert(*arguments(record))
-        if keys is not None and self.writes("augment"):
+        if keys is not None and self.overrides("augment"):
             features, labels = self.augment(features, labels, keys)
         return features, labels
 
-    def writes(self, name: str) -> bool:
+    def overrides(self, name: str) -> bool:
         """Whether the subclass has a method of its own."""
         return getattr(type(self), name) is not getattr(Dataset, name)
 
     def in_memory(self, split: str) -> bool:
         """Whether a split's records are held in memory for training."""
         needed = self.bytes_in_memory(split)
-        return needed is not None and needed < self.memory_share * memory_limit()
+        return needed is not None and needed < self.memory_fraction * memory_limit()
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
@@ -195,11 +201,11 @@ class Dataset:
         """Prints what the splits hold, how they are read, and what a batch is; reads all."""
         print(summary(self))
 
-    def describe_damage(self, path: str, number: int, problem: str) -> str:
+    def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """An error about the number-th record of a file, from 1, that names the place."""
         return f"{path}: record {number}: {problem}; mend or remove it"
 
     def steps_per_epoch(self, split: str) -> int:
         """Full batches in a split; raises DataError if there is not one."""
-        refuse_too_few(self, split, self.count(split))
+        check_enough_records(self, split, self.count(split))
         return self.count(split) // self.batch_size

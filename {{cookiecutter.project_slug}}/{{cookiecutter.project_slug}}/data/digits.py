@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..errors import ConfigError
-from .draw_digits import write_digits
+from ..engine.errors import ConfigError
+from ..engine.input.draw_digits import write_digits
 from .mnist import MNIST
 
 

@@ -8,8 +8,8 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, DataError
-from .damage import valid_labels
+from ..engine.errors import ConfigError, DataError
+from ..engine.input.bad_records import valid_labels
 from .dataset import Dataset
 
 

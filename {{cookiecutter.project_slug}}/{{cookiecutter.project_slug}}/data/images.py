@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, DataError
+from ..engine.errors import ConfigError, DataError
 from .dataset import Dataset
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -72,10 +72,10 @@ class Images(Dataset):
         return self._files[split]
 
     def count(self, split: str) -> int:
-        return super().count(split) if self.writes("keep") else len(self.files(split))
+        return super().count(split) if self.overrides("keep") else len(self.files(split))
 
     def class_counts(self, split: str) -> np.ndarray:
-        if self.writes("keep"):
+        if self.overrides("keep"):
             return super().class_counts(split)
         return np.unique(self._folders(split), return_counts=True)[1]
 
@@ -96,5 +96,5 @@ class Images(Dataset):
         """uint8 [batch, height, width, channels] -> float32, 0–1; the labels stay."""
         return tf.cast(images, tf.float32) / 255.0, labels
 
-    def describe_damage(self, path: str, number: int, problem: str) -> str:
+    def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         return f"{path}: {problem}; put a whole image there, or remove it"

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..engine.errors import DataError
+from ..engine.input.download import fetch_mnist
+from ..engine.input.idx import check_pair
 from .dataset import Dataset
-from .download import fetch_mnist
-from .idx import check_pair
 
 
 class MNIST(Dataset):
@@ -56,7 +56,7 @@ class MNIST(Dataset):
         return [f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"]
 
     def count(self, split: str) -> int:
-        if self.writes("keep"):
+        if self.overrides("keep"):
             return super().count(split)
         return check_pair(*self.files(split))[0].shape[0]  # the header knows: nothing to read
 

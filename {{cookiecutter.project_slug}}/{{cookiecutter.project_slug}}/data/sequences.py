@@ -8,7 +8,7 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .damage import valid_labels
+from ..engine.input.bad_records import valid_labels
 from .tfrecord import TFRecords, write_tfrecords
 
 

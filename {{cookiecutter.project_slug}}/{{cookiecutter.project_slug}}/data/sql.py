@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..engine.errors import DataError
 from .dataset import Dataset
 
 

@@ -8,8 +8,8 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
-from .damage import valid_labels
+from ..engine.errors import DataError
+from ..engine.input.bad_records import valid_labels
 from .dataset import Dataset
 
 
@@ -91,7 +91,7 @@ class Table(Dataset):
         *features, labels = [cells[column] for column in self.columns]
         return tf.stack(features, axis=1), valid_labels(labels, self.classes)
 
-    def describe_damage(self, path: str, number: int, problem: str) -> str:
+    def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """An error about a line, which begins as `Field 2 in record 0 is not a valid float`."""
         for index, column in enumerate(self.header(path)):
             problem = problem.replace(f"Field {index} ", f"column {column!r} ")

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Iterable, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
-from .damage import valid_labels
+from ..engine.errors import DataError
+from ..engine.input.bad_records import valid_labels
+from ..engine.input.idx import new_file
 from .dataset import Dataset
-from .idx import new_file
 
 
 class TFRecords(Dataset):

@@ -1,9 +1,9 @@
 """Batches to predictions, a loss and a train op: write a subclass of `Model` for your research."""
 
-from .. import compat  # noqa: F401  (sets the runtime up)
+from ..engine import compat  # noqa: F401  (sets the runtime up)
+from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
 from .cnn import CNN
-from .dropout import Dropout
 from .mlp import MLP
 from .model import Model
 

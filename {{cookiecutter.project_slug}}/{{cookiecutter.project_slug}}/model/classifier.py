@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import refuse_below
+from ..engine.errors import check_at_least
 from .losses import Loss, crossentropy
 from .model import Model
 
@@ -22,7 +22,7 @@ class Classifier(Model):
 
     def __init__(self, classes: int = 10, loss: Loss | None = None, **others: Any) -> None:
         super().__init__(loss=loss or crossentropy(), **others)
-        refuse_below(1, "model", classes=classes)
+        check_at_least(1, "model", classes=classes)
         self.classes = classes
 
     def measure(self, outputs: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:

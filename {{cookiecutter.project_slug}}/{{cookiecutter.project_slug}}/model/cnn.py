@@ -6,10 +6,10 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, refuse_below
+from ..engine.errors import ConfigError, check_at_least
+from ..engine.graph.checks import image_shape
+from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
-from .dropout import Dropout
-from .graph_checks import image_shape
 
 
 class CNN(Classifier):
@@ -33,7 +33,7 @@ class CNN(Classifier):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        refuse_below(1, "model", filters=filters, hidden=hidden)
+        check_at_least(1, "model", filters=filters, hidden=hidden)
         if len(filters) != 2:
             raise ConfigError(f"model: found filters={filters}; expected two numbers")
         self.filters = tuple(filters)

@@ -6,12 +6,12 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError, refuse_below
+from ..engine.errors import ModelError, check_at_least
+from ..engine.graph.checks import image_shape
+from ..engine.graph.dropout import completed_steps
+from ..engine.graph.optimize import Optimization, guard
 from .dcgan import Discriminator, Generator
-from .dropout import training_step
-from .graph_checks import image_shape
 from .model import Losses, Model, Nest
-from .optimize import Optimization, barrier
 
 
 class GAN(Model):
@@ -38,7 +38,7 @@ class GAN(Model):
         **optimization: Any,
     ) -> None:
         super().__init__(freeze, warm_start, name, **optimization)
-        refuse_below(
+        check_at_least(
             1, "model", discriminator_updates=discriminator_updates, latent=latent, filters=filters
         )
         self.discriminator_optimization = Optimization(**optimization)
@@ -59,7 +59,7 @@ class GAN(Model):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Nest:
         """Images [batch, ...] -> as many drawn "images", and the logits for "real" and "drawn"."""
-        noise = self._noise(tf.shape(inputs)[0], training_step() if training else -1)
+        noise = self._noise(tf.shape(inputs)[0], completed_steps() if training else -1)
         drawn = self.generator(noise, training=training)
         # In one call, so that there is one update of the spectral norms.
         logits = self.discriminator(tf.concat([inputs, drawn], axis=0), training=training)
@@ -91,8 +91,8 @@ class GAN(Model):
             loss["discriminator"], self._trained(self.discriminator)
         )
         step = tf.train.get_or_create_global_step()
-        # One barrier for both: neither is updated unless all gradients are known and finite.
-        with barrier([generator, discriminator], updates, writes):
+        # One guard for both: neither is updated unless all gradients are known and finite.
+        with guard([generator, discriminator], updates, writes):
             due = tf.equal((step.read_value() + 1) % self.discriminator_updates, 0)
             both = tf.group(
                 self.discriminator_optimization.apply(discriminator),

@@ -18,7 +18,7 @@ from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError
+from ..engine.errors import ConfigError
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

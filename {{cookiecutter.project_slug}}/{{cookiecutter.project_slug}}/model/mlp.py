@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import refuse_below
+from ..engine.errors import check_at_least
+from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
-from .dropout import Dropout
 
 
 class MLP(Classifier):
@@ -22,7 +22,7 @@ class MLP(Classifier):
 
     def __init__(self, hidden: int = 256, dropout: float = 0.2, **others: Any) -> None:
         super().__init__(**others)
-        refuse_below(1, "model", hidden=hidden)
+        check_at_least(1, "model", hidden=hidden)
         self.hidden = hidden
         self.dropout_rate = dropout
 

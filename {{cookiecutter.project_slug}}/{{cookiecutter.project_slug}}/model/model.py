@@ -7,22 +7,22 @@ from typing import Any, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError
-from .graph_checks import (
+from ..engine.errors import ModelError
+from ..engine.graph.checks import (
+    check_all_tracked,
     check_global_step,
+    check_names_free,
+    check_nested_settings,
+    check_no_early_writes,
+    check_stateless_random,
     check_writes,
     one_for_each,
-    refuse_early_writes,
-    refuse_settings_inside,
-    refuse_stateful_random,
-    refuse_taken,
-    refuse_untracked_variables,
-    refused_shapes,
+    shape_errors,
     writes_since,
 )
+from ..engine.graph.optimize import Optimization
+from ..engine.graph.warm_start import WarmStart, compiled, matching
 from .losses import Loss
-from .optimize import Optimization
-from .warm_start import WarmStart, compiled, matching
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
 Losses = Union[tf.Tensor, Dict[str, tf.Tensor]]  # float32 [] each
@@ -112,19 +112,19 @@ class Model(tf.keras.layers.Layer):
         """One update of all trainable variables and of the global step.
 
         One of your own ends in `self.optimization.update`, or is built as that is, of `gradients`,
-        `barrier` and `apply`: so a NaN stops it before it writes.
+        `guard` and `apply`: so a NaN stops it before it writes.
 
         Args:
             loss: as `loss` returned it, with the regularisation losses.
             updates, writes: operations that belong to this step and that write variables, such
-                as those of BatchNorm's statistics: see `optimize.barrier`.
+                as those of BatchNorm's statistics: see `optimize.guard`.
 
         Raises:
             ModelError: a trainable variable does not influence the loss.
         """
         return self.optimization.update(total(loss), self.trainable_variables, updates, writes)
 
-    def training_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, Losses, Nest]:
+    def build_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, Losses, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
 
         Returns:
@@ -138,12 +138,12 @@ class Model(tf.keras.layers.Layer):
         updates_before = list(self.updates)
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
         writes = writes_since(operations)
-        refuse_early_writes(writes, total(loss))
-        refuse_untracked_variables(self, tf.global_variables()[variables:])
-        refuse_settings_inside(self)
+        check_no_early_writes(writes, total(loss))
+        check_all_tracked(self, tf.global_variables()[variables:])
+        check_nested_settings(self)
         matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
         train_op = tf.group(self.optimize(loss, _added(self.updates, updates_before), writes))
-        refuse_stateful_random([train_op, total(loss).op])
+        check_stateless_random([train_op, total(loss).op])
         check_writes(self, train_op, writes)
         check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
@@ -151,7 +151,7 @@ class Model(tf.keras.layers.Layer):
     def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
         """The outputs, and the loss with the regularisation losses of this call."""
         before = list(self.losses)
-        with refused_shapes(self):
+        with shape_errors(self):
             outputs = self(features, training=training)
             loss = self.loss(outputs, labels)
         for part in loss.values() if isinstance(loss, dict) else [loss]:
@@ -164,7 +164,7 @@ class Model(tf.keras.layers.Layer):
         if not added:
             return outputs, loss
         if isinstance(loss, dict):
-            refuse_taken(self, loss, "regularization")
+            check_names_free(self, loss, "regularization")
             return outputs, {**loss, "regularization": tf.add_n(added)}
         return outputs, tf.add_n([loss, *added])
 
@@ -172,8 +172,8 @@ class Model(tf.keras.layers.Layer):
         """Name -> mean over the batch, float32 []: of the loss, its parts and each measure."""
         measured = self.measure(outputs, labels)
         parts = loss if isinstance(loss, dict) else {}
-        refuse_taken(self, parts, "loss")
-        refuse_taken(self, measured, "loss", *parts)
+        check_names_free(self, parts, "loss")
+        check_names_free(self, measured, "loss", *parts)
         for name, value in measured.items():
             one_for_each(value, f"{self.name}.measure: {name}")
         numbers = {**parts, "loss": total(loss), **measured}

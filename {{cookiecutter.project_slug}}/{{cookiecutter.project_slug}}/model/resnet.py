@@ -6,7 +6,7 @@ from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import refuse_below
+from ..engine.errors import check_at_least
 from .classifier import Classifier
 
 
@@ -32,7 +32,7 @@ class ResNet(Classifier):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        refuse_below(1, "model", filters=filters, blocks=blocks)
+        check_at_least(1, "model", filters=filters, blocks=blocks)
         self.filters = tuple(filters)
         self.blocks = blocks
         self.weight_decay = weight_decay

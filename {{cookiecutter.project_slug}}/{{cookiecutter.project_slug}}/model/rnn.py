@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError, refuse_below
+from ..engine.errors import ModelError, check_at_least
+from ..engine.graph.checks import image_shape
+from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
-from .dropout import Dropout
-from .graph_checks import image_shape
 
 
 class RNN(Classifier):
@@ -36,8 +36,8 @@ class RNN(Classifier):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        refuse_below(1, "model", units=units, embedding=embedding)
-        refuse_below(0, "model", vocabulary=vocabulary)
+        check_at_least(1, "model", units=units, embedding=embedding)
+        check_at_least(0, "model", vocabulary=vocabulary)
         self.units = units
         self.vocabulary = vocabulary
         self.embedding = embedding

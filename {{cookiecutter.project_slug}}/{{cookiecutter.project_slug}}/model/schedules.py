@@ -12,7 +12,7 @@ from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, refuse_below
+from ..engine.errors import ConfigError, check_at_least
 
 Schedule = Callable[[tf.Tensor], tf.Tensor]  # global step, int64 [] -> factor, float32 []
 
@@ -25,8 +25,8 @@ def constant(warmup_steps: int = 0) -> Schedule:
 def step(boundaries: Sequence[int], factor: float = 0.1, warmup_steps: int = 0) -> Schedule:
     """Multiplied by `factor` at each of the global steps in `boundaries`, after the warm-up."""
     if boundaries:
-        refuse_below(warmup_steps + 1, "model.schedule", boundaries=boundaries)
-    _refuse_factor(factor)
+        check_at_least(warmup_steps + 1, "model.schedule", boundaries=boundaries)
+    _check_factor(factor)
 
     def fall(steps: tf.Tensor) -> tf.Tensor:
         passed = [tf.cast(steps + warmup_steps >= boundary, tf.float32) for boundary in boundaries]
@@ -37,8 +37,8 @@ def step(boundaries: Sequence[int], factor: float = 0.1, warmup_steps: int = 0) 
 
 def exponential(every_n_steps: int, factor: float = 0.5, warmup_steps: int = 0) -> Schedule:
     """Falls smoothly, by `factor` in every `every_n_steps` after the warm-up."""
-    refuse_below(1, "model.schedule", every_n_steps=every_n_steps)
-    _refuse_factor(factor)
+    check_at_least(1, "model.schedule", every_n_steps=every_n_steps)
+    _check_factor(factor)
     return _after_warmup(warmup_steps, lambda steps: tf.pow(factor, steps / every_n_steps))
 
 
@@ -52,7 +52,7 @@ def cosine(last_step: int, end: float = 0.0, warmup_steps: int = 0) -> Schedule:
         done = tf.minimum(steps / (last_step - warmup_steps), 1.0)
         return end + (1 - end) * 0.5 * (1 + tf.cos(math.pi * done))
 
-    refuse_below(warmup_steps + 1, "model.schedule", last_step=last_step)
+    check_at_least(warmup_steps + 1, "model.schedule", last_step=last_step)
     return _after_warmup(warmup_steps, fall)
 
 
@@ -65,13 +65,13 @@ def polynomial(
         left = 1 - tf.minimum(steps / (last_step - warmup_steps), 1.0)
         return end + (1 - end) * left**power
 
-    refuse_below(warmup_steps + 1, "model.schedule", last_step=last_step)
+    check_at_least(warmup_steps + 1, "model.schedule", last_step=last_step)
     return _after_warmup(warmup_steps, fall)
 
 
 def _after_warmup(warmup_steps: int, factor: Schedule) -> Schedule:
     """A linear rise, then `factor`, a function of the steps since, float32 []."""
-    refuse_below(0, "model.schedule", warmup_steps=warmup_steps)
+    check_at_least(0, "model.schedule", warmup_steps=warmup_steps)
 
     def rise_then_factor(global_step: tf.Tensor) -> tf.Tensor:
         steps = tf.cast(global_step, tf.float32)
@@ -82,6 +82,6 @@ def _after_warmup(warmup_steps: int, factor: Schedule) -> Schedule:
     return rise_then_factor
 
 
-def _refuse_factor(factor: float) -> None:
+def _check_factor(factor: float) -> None:
     if not 0 < factor <= 1:
         raise ConfigError(f"model.schedule: found factor={factor}, expected above 0, at most 1")

@@ -18,14 +18,14 @@ import sys
 
 from omegaconf import OmegaConf
 
-from ..command import run_command
-from .config import instantiate, load_config
+from ..engine.settings.config import instantiate, load_config
+from ..engine.tools.command import run_command
 
 
 def train(arguments: list[str]) -> int:
     """Builds the dataset, the model and the trainer, and trains; returns the exit code."""
     if {"-m", "--multirun"} & set(arguments):
-        from .sweep import sweep
+        from ..engine.sweep.sweep import sweep
 
         return sweep([text for text in arguments if text not in ("-m", "--multirun")])
     config = load_config(arguments)

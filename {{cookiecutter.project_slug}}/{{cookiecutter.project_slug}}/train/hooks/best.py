@@ -12,8 +12,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from .after_evaluation import AfterEvaluationHook
-from .evaluate import EvaluateHook
+from .evaluate import AfterEvaluationHook, EvaluateHook
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from ...errors import ConfigError
-from ..metrics import read_metrics
-from .after_evaluation import AfterEvaluationHook
-from .evaluate import EvaluateHook
+from ...engine.errors import ConfigError
+from ...engine.run.metrics import read_metrics
+from .evaluate import AfterEvaluationHook, EvaluateHook
 
 logger = logging.getLogger(__name__)
 

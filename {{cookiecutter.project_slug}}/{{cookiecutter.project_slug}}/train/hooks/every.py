@@ -7,7 +7,7 @@ from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
-from ...errors import ConfigError
+from ...engine.errors import ConfigError
 
 # A training step puts a read of the global step, made after the update, into this collection.
 STEP_AFTER_UPDATE = "step_after_update"

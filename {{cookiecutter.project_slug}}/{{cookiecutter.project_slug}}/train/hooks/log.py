@@ -7,7 +7,7 @@ from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
-from ..metrics import append_metrics
+from ...engine.run.metrics import append_metrics
 from .every import EveryHook
 
 logger = logging.getLogger(__name__)

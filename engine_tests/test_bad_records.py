@@ -1,0 +1,251 @@
+"""Bad data end in one line that names the file and the place in it."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data import Dataset
+from my_project.data.images import Images
+from my_project.data.tfrecord import TFRecords, write_tfrecords
+from my_project.engine.errors import DataError
+from my_project.engine.input import bad_records
+from my_project.engine.input.elements import run_once
+from my_project.model import MLP
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """TFRecords: 40 images of 2 × 2 in 2 files to train on, and as many to test."""
+    for split in ("train", "test"):
+        pixels = np.zeros([2, 2, 1], np.uint8)
+        examples = ({"image": pixels, "label": number % 10} for number in range(40))
+        write_tfrecords(str(tmp_path / "records"), split, examples, shards=2)
+    return str(tmp_path / "records")
+
+
+def records(directory, **others):
+    return TFRecords(directory, [2, 2, 1], **{"classes": 10, "batch_size": 8, **others})
+
+
+def change(path, place):
+    """Changes a byte of a file."""
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def record_bytes(path):
+    return os.path.getsize(path) // 20
+
+
+def truncate(path, place):
+    os.truncate(path, place)
+
+
+@pytest.fixture
+def read(batches):
+    """Reads training batches as the trainer does, beyond the first epoch."""
+
+    def read(dataset):
+        with bad_records.locate_bad_record(dataset):
+            batches(dataset, training=True, count=12)
+
+    return read
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+@pytest.mark.parametrize("spoil", [change, truncate])
+def test_a_damaged_record_is_named(read, directory, memory_fraction, spoil):
+    path = f"{directory}/train-00001-of-00002.tfrecord"
+    spoil(path, 7 * record_bytes(path) + 20)
+    with pytest.raises(DataError) as error:
+        read(records(directory, memory_fraction=memory_fraction))
+    assert re.match(rf"{path}: record 8: (corrupted|truncated) record at", str(error.value))
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_run_that_ends_so_leaves_nothing(fit, tmp_path, directory):
+    path = f"{directory}/train-00000-of-00002.tfrecord"
+    change(path, 20)
+    with pytest.raises(DataError, match=r"train-00000-of-00002\.tfrecord: record 1: corrupted"):
+        fit(tmp_path / "run", dataset=records(directory))
+    assert not (tmp_path / "run").exists()
+
+
+def test_damage_that_evaluation_meets_is_named_too(fit, tmp_path, directory):
+    path = f"{directory}/test-00001-of-00002.tfrecord"
+    change(path, 3 * record_bytes(path) + 20)
+    with pytest.raises(DataError, match=r"test-00001-of-00002\.tfrecord: record 4: corrupted"):
+        fit(tmp_path / "run", dataset=records(directory))
+
+
+def test_damage_that_counting_meets_is_named_too(fit, tmp_path, directory):
+    change(f"{directory}/train-00000-of-00002.tfrecord", 20)
+    with pytest.raises(DataError, match=r"train-00000-of-00002\.tfrecord: record 1: corrupted"):
+        fit(tmp_path / "run", dataset=records(directory), last_epoch=1)
+
+
+def test_the_command_says_it_in_one_line_with_exit_code_1(tmp_path, directory):
+    path = f"{directory}/train-00000-of-00002.tfrecord"
+    change(path, 2 * record_bytes(path) + 20)
+    settings = ["data=tfrecord", f"data.directory={directory}", "data.shape=[2,2,1]"]
+    settings += ["data.batch_size=8", f"run_dir={tmp_path}/run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "my_project.train", *settings],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith(f"error: {path}: record 3: corrupted record at")
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_a_label_out_of_range_is_named_with_the_range(read, directory, memory_fraction):
+    message = r"train-00000-of-00002\.tfrecord: record 5: expected labels from 0 to 7, found 8"
+    with pytest.raises(DataError, match=message):
+        read(records(directory, memory_fraction=memory_fraction, classes=8))
+
+
+def test_a_label_that_the_model_has_no_class_for_is_named(fit, tmp_path, directory):
+    message = r"record 4: expected labels from 0 to 4, found 6"
+    with pytest.raises(DataError, match=message):
+        fit(tmp_path / "run", dataset=records(directory), model=MLP(hidden=4, classes=5))
+
+
+def test_valid_labels_pass_through_in_any_integer_type_and_shape():
+    for type_ in (tf.uint8, tf.int32, tf.int64):
+        labels = run_once(
+            lambda type_=type_: bad_records.valid_labels(tf.constant([[0, 2]], type_), 3)
+        )
+        assert labels.tolist() == [[0, 2]]
+    for wrong in (-1, 3):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 2, found"):
+            run_once(lambda wrong=wrong: bad_records.valid_labels(tf.constant([wrong]), 3))
+
+
+class Lines(Dataset):
+    """One file for each split: a length on each line, and an example of that many numbers."""
+
+    def __init__(self, directory, lines="22", **others):
+        super().__init__(**{"batch_size": 2, "memory_fraction": 0.0, **others})
+        self.directory = str(directory)
+        for split in self.splits:
+            with open(self.files(split)[0], "w") as file:
+                file.write("\n".join(lines if split == "train" else "22"))
+
+    def files(self, split):
+        return [f"{self.directory}/{split}.txt"]
+
+    def read(self, path):
+        return tf.data.TextLineDataset(path)
+
+    def keep(self, lines):
+        return tf.not_equal(lines, "-")
+
+    def decode(self, line):
+        return tf.zeros([tf.strings.to_number(line, tf.int32)])
+
+    def convert(self, numbers):
+        first = tf.ensure_shape(numbers[:, 0], [None])
+        return first[:, tf.newaxis], tf.cast(first, tf.int32)
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_records_of_different_shape_are_named_if_no_padding_is_stated(
+    read, tmp_path, memory_fraction
+):
+    message = r"train\.txt: record 3: found arrays of shape .*3.*, expected .*2.*`padding`"
+    with pytest.raises(DataError, match=message):
+        read(Lines(tmp_path, "2-32", memory_fraction=memory_fraction))
+
+
+def test_what_is_left_out_need_not_be_convertible(tmp_path):
+    bad_records.find_bad_record(Lines(tmp_path, "2--2"), "train")
+    with pytest.raises(DataError, match=r"record 4: .*could not correctly convert string: x"):
+        bad_records.find_bad_record(Lines(tmp_path, "2--x"), "train")
+
+
+def test_a_dataset_may_say_how_a_place_is_called(tmp_path):
+    class Numbered(Lines):
+        def describe_bad_record(self, path, number, problem):
+            return f"{os.path.basename(path)}, line {number}: {problem}"
+
+    with pytest.raises(DataError, match=r"^train\.txt, line 2: .*convert string: x$"):
+        bad_records.find_bad_record(Numbered(tmp_path, "2x"), "train")
+
+
+class Measured(Lines):
+    """Its files are asked for their sizes, before they are read."""
+
+    decode = Dataset.decode
+
+
+@pytest.mark.parametrize("kind", [Lines, Measured])
+def test_a_file_that_is_gone_is_named(read, tmp_path, kind):
+    dataset = kind(tmp_path)
+    os.remove(f"{tmp_path}/train.txt")
+    message = r"train\.txt: No such file or directory; expected a readable file"
+    with pytest.raises(DataError, match=message):
+        read(dataset)
+
+
+@pytest.mark.parametrize(
+    ("ending", "spoil"),
+    [
+        (".png", lambda data: data[:-40]),
+        (".png", lambda data: data[:60] + b"xyz" + data[63:]),
+        (".jpg", lambda data: data[:200]),
+        (".jpg", lambda data: b""),
+        (".png", lambda data: b"<html>"),
+    ],
+)
+def test_a_damaged_image_is_named(tmp_path, ending, spoil):
+    pixels = np.random.RandomState(1).randint(0, 256, [8, 8, 3]).astype(np.uint8)
+    encode = tf.image.encode_png if ending == ".png" else tf.io.encode_jpeg
+    folder = tmp_path / "train" / "cat"
+    folder.mkdir(parents=True)
+    data = run_once(lambda: encode(pixels))
+    (folder / f"1{ending}").write_bytes(data)
+    bad_records.find_bad_record(Images(str(tmp_path), 8, 8, 3, 1), "train")
+    (folder / f"2{ending}").write_bytes(spoil(data))
+    with pytest.raises(DataError) as error:
+        bad_records.find_bad_record(Images(str(tmp_path), 8, 8, 3, 1), "train")
+    assert str(error.value).startswith(f"{folder}/2{ending}: ")
+    assert str(error.value).endswith("; put a whole image there, or remove it")
+
+
+def test_an_error_of_the_model_passes_as_it_is(fit, tmp_path):
+    class Fails(MLP):
+        def loss(self, outputs, labels):
+            with tf.control_dependencies([tf.debugging.Assert(False, ["a bug"])]):
+                return super().loss(outputs, labels)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a bug"):
+        fit(tmp_path / "run", model=Fails(hidden=4))
+
+
+def test_an_error_of_the_input_that_no_record_explains_passes_as_it_is(tmp_path):
+    def fail():
+        with bad_records.locate_bad_record(Lines(tmp_path)):
+            raise tf.errors.UnknownError(None, None, "a bug\n\t [[IteratorGetNext]]")
+
+    with pytest.raises(tf.errors.UnknownError, match="a bug"):
+        fail()
+
+
+def test_an_empty_evaluation_split_is_one_line(fit, tmp_path):
+    dataset = Lines(tmp_path)
+    open(f"{tmp_path}/test.txt", "w").close()
+    with pytest.raises(DataError, match="Lines: the test split holds no examples"):
+        fit(tmp_path / "run", dataset=dataset)

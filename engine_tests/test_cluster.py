@@ -1,0 +1,207 @@
+"""Which part of a cluster a process is, by its environment, and what follows for it."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+from my_project.engine.cluster.cluster import Task, read_cluster
+from my_project.engine.errors import ConfigError
+
+PLACES = {"ps": ["a:1", "b:1"], "worker": ["c:1", "d:1", "e:1"]}
+
+
+def tf_config(cluster, job, index=0):
+    task = {"type": job, "index": index}
+    return read_cluster({"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
+
+
+def slurm(rank, **others):
+    """Five tasks on three nodes."""
+    variables = {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "5", "PS_TASKS": "1"}
+    variables.update(SLURM_JOB_ID="7", SLURM_STEP_NODELIST="gpu[08-09],login")
+    variables.update(SLURM_STEP_TASKS_PER_NODE="2(x2),1")
+    return read_cluster({**variables, **others})
+
+
+def test_reading_the_environment_needs_no_tensorflow():
+    module = "my_project.engine.cluster.cluster"
+    code = f"import sys, {module}; print('tensorflow' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", '{"cluster": {}, "environment": "cloud"}'])
+def test_without_settings_a_process_trains_alone(text):
+    cluster = read_cluster({} if text is None else {"TF_CONFIG": text})
+    assert (cluster.tasks, cluster.role, cluster.shard) == ((), "chief", (0, 1))
+
+
+@pytest.mark.parametrize("job", ["worker", "chief", "master"])
+def test_a_cluster_of_one_is_no_cluster(job):
+    assert tf_config({job: ["a:1"]}, job).tasks == ()
+
+
+def test_worker_0_is_the_chief_where_no_job_says_so():
+    roles = [tf_config(PLACES, "worker", index).role for index in range(3)]
+    assert roles == ["chief", "worker", "worker"]
+    assert tf_config(PLACES, "ps", 1).role == "ps"
+    assert tf_config(PLACES, "ps", 1).trainers[0] == Task("worker", 0, "c:1")
+
+
+@pytest.mark.parametrize("name", ["chief", "master"])
+def test_the_job_of_that_name_is_the_chief_and_takes_a_share_of_the_data(name):
+    places = {name: ["f:1"], **PLACES}
+    assert tf_config(places, name).role == "chief"
+    assert tf_config(places, name).shard == (0, 4)
+    assert tf_config(places, "worker", 0).role == "worker"
+    assert tf_config(places, "worker", 0).shard == (1, 4)
+    assert tf_config(places, "worker", 0).addresses() == {
+        "ps": {0: "a:1", 1: "b:1"},
+        "chief": {0: "f:1"},
+        "worker": {0: "c:1", 1: "d:1", 2: "e:1"},
+    }
+
+
+def test_an_evaluator_is_no_part_of_the_cluster_whether_it_is_named_there_or_not():
+    for places in (PLACES, {**PLACES, "evaluator": ["x:1"]}):
+        cluster = tf_config(places, "evaluator")
+        assert (cluster.role, cluster.shard, len(cluster.tasks)) == ("evaluator", (0, 1), 5)
+
+
+def test_a_sparse_map_of_workers_keeps_their_numbers():
+    cluster = tf_config({"ps": ["a:1"], "worker": {"0": "c:1", "3": "d:1"}}, "worker", 3)
+    assert cluster.addresses()["worker"] == {0: "c:1", 3: "d:1"}
+    assert (cluster.role, cluster.shard) == ("worker", (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "TF_CONFIG is no JSON"),
+        ('{"task": {"type": "ps"}}', r"TF_CONFIG\.cluster: found {}"),
+        ('{"cluster": {"ps": ["a:1"]}}', r"TF_CONFIG\.task: found {}"),
+        ('{"cluster": ["a:1"], "task": {"type": "ps"}}', r'TF_CONFIG\.cluster: found \["a:1"\]'),
+        ('{"sparseCluster": {"ps": ["a:1"]}}', "enableDynamicWorker"),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker"}}',
+            r"TF_CONFIG\.task\.index: found null",
+        ),
+        (
+            '{"cluster": {"ps": 5}, "task": {"type": "ps", "index": 0}}',
+            r"TF_CONFIG\.cluster\.ps: found 5",
+        ),
+    ],
+)
+def test_half_a_tf_config_is_refused_by_field(text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_cluster({"TF_CONFIG": text})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "job", "index", "message"),
+    [
+        (PLACES, "boss", 0, r"TF_CONFIG\.task\.type: found boss, expected one of chief"),
+        (PLACES, "worker", 3, r"TF_CONFIG\.task: worker 3 is not in TF_CONFIG\.cluster: ps 0"),
+        (PLACES, "chief", 0, r"TF_CONFIG\.task: chief 0 is not in"),
+        ({**PLACES, "boss": ["f:1"]}, "ps", 0, r"TF_CONFIG\.cluster\.boss: there is no such job"),
+        ({**PLACES, "ps": ["a"]}, "ps", 0, r'cluster\.ps: found "0: a", expected host:port'),
+        ({"worker": ["a:1", "b:1"]}, "worker", 0, "found 0 ps, 0 chiefs and 2 workers"),
+        ({"ps": ["a:1", "b:1"]}, "ps", 0, "found 2 ps, 0 chiefs and 0 workers"),
+        ({**PLACES, "chief": ["f:1"], "master": ["g:1"]}, "ps", 0, "found 2 ps, 2 chiefs"),
+        ({**PLACES, "chief": ["a:1"]}, "ps", 0, r"ps 0 \(a:1\) and chief 0 .* the same address"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_field(cluster, job, index, message):
+    with pytest.raises(ConfigError, match=message):
+        tf_config(cluster, job, index)
+
+
+def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables():
+    clusters = [slurm(rank, PS_TASKS="2") for rank in range(5)]
+    assert [cluster.role for cluster in clusters] == ["chief", "ps", "ps", "worker", "worker"]
+    assert [cluster.own.index for cluster in clusters] == [0, 0, 1, 1, 2]
+    assert len({cluster.tasks for cluster in clusters}) == 1
+    hosts = [cluster.own.address.split(":")[0] for cluster in clusters]
+    assert hosts == ["gpu08", "gpu08", "gpu09", "gpu09", "login"]
+    assert {cluster.shard for cluster in clusters if cluster.role != "ps"} == {
+        *((0, 3), (1, 3), (2, 3)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "hosts"),
+    [
+        ("rack[1-2]node[09-10],x", "1(x5)", "rack1node09 rack1node10 rack2node09 rack2node10 x"),
+        ("n[1-2,7]-ib,login-a", "2,1(x3)", "n1-ib n1-ib n2-ib n7-ib login-a"),
+        ("a,b[098-101]", "1(x5)", "a b098 b099 b100 b101"),
+    ],
+)
+def test_lists_of_nodes_are_read_as_slurm_writes_them(nodes, tasks, hosts):
+    variables = {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_TASKS_PER_NODE": tasks}
+    clusters = [slurm(rank, **variables) for rank in range(5)]
+    assert [cluster.own.address.split(":")[0] for cluster in clusters] == hosts.split()
+
+
+def test_an_index_may_be_given_as_text():
+    assert tf_config(PLACES, "worker", "1") == tf_config(PLACES, "worker", 1)
+
+
+def test_tasks_of_slurm_train_alone_unless_a_number_of_ps_is_set():
+    assert read_cluster({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}).tasks == ()
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"SLURM_JOB_ID": ""}, "PS_TASKS is set, but SLURM_JOB_ID is not; start with srun"),
+        ({"PS_TASKS": "some"}, "PS_TASKS=some: expected a number"),
+        ({"PS_TASKS": "5"}, "PS_TASKS=5, SLURM_STEP_NUM_TASKS=5"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2: expected a list"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2),2"}, "PS_TASKS=1, SLURM_STEP_NUM_TASKS=5"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "some"}, "SLURM_STEP_TASKS_PER_NODE=some: expected a list"),
+        ({"SLURM_STEP_NODELIST": "gpu[08-09"}, r"SLURM_STEP_NODELIST=gpu\[08-09 and"),
+        ({"SLURM_STEP_NODELIST": "gpu[a-c]"}, r"SLURM_STEP_NODELIST=gpu\[a-c\] and"),
+        ({"SLURMD_NODENAME": "login"}, "SLURMD_NODENAME=login, but task SLURM_PROCID=0 belongs"),
+        ({"TF_CONFIG": "{}"}, "TF_CONFIG and PS_TASKS are both set"),
+    ],
+)
+def test_slurms_variables_that_do_not_agree_are_refused_by_name(others, message):
+    with pytest.raises(ConfigError, match=message):
+        slurm(0, **others)
+
+
+def test_a_task_answers_while_something_listens():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        task = Task("ps", 0, f"127.0.0.1:{listening.getsockname()[1]}")
+        assert task.answers()
+    assert not task.answers()
+    assert not Task("ps", 0, "no-such-host.invalid:1").answers()
+
+
+@pytest.mark.parametrize("jobs", [{"worker": 2}, {"chief": 1, "worker": 1}])
+@pytest.mark.parametrize("memory_fraction", [0.25, 0.0])
+def test_the_shares_of_those_who_train_are_the_whole_and_overlap_nowhere(
+    digits, batches, jobs, memory_fraction
+):
+    places = {job: [f"{job}{i}:1" for i in range(jobs[job])] for job in jobs}
+    places["ps"] = ["ps:1"]
+    digits.prepare()
+    digits.memory_fraction = memory_fraction
+    whole, shares = images(batches(digits)), []
+    for job in jobs:
+        for index in range(jobs[job]):
+            digits.shard = tf_config(places, job, index).shard
+            shares.append(images(batches(digits, count=5, training=True)))
+    assert len(whole) == 640
+    assert [len(share) for share in shares] == [320, 320]
+    assert shares[0] | shares[1] == whole
+    for job, role in (("ps", "ps"), ("evaluator", "evaluator")):
+        cluster = tf_config(places, job)
+        assert (cluster.role, cluster.shard) == (role, (0, 1))
+
+
+def images(batches):
+    return {image.tobytes() for features, _ in batches for image in features}

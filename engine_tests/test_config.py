@@ -1,0 +1,242 @@
+"""Settings: mistakes end in one line that says what was meant; a run keeps its own."""
+
+import subprocess
+import sys
+
+import pytest
+from my_project.engine.errors import ConfigError
+from my_project.engine.settings.config import instantiate, load_config
+from omegaconf import OmegaConf
+
+
+def test_groups_and_values_are_chosen_on_the_command_line():
+    config = load_config(["data=digits", "model.hidden=64", "model.clip.norm=1", "seed=7"])
+    assert config.data._target_.endswith(".Digits")
+    assert config.model.hidden == 64
+    assert config.model.clip.norm == 1
+    assert config.data.seed == config.trainer.seed == 7
+
+
+def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
+    hook = "{_target_: tensorflow.compat.v1.train.StopAtStepHook, last_step: 3}"
+    config = load_config([f"trainer.hooks=[{hook}]"])
+    (made,) = instantiate(config.trainer).hooks
+    assert type(made).__name__ == "StopAtStepHook"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("trainer.lst_step=5", r"trainer\.lst_step: .* did you mean trainer\.last_step\?"),
+        ("last_step=5", r"last_step: .* did you mean trainer\.last_step\?"),
+        ("modle=mlp", r"modle: .* did you mean model\?"),
+        ("model=mpl", r"no conf/model/mpl\.yaml; expected one of .*did you mean mlp\?"),
+        ("trainer.last_step=abc", r"trainer\.last_step=abc: expected a whole number, such as"),
+        ("trainer.last_step=1.5", "expected a whole number"),
+        ("trainer.last_step=true", "expected a whole number"),
+        ("trainer.last_step=null", "expected a whole number"),
+        ("model.learning_rate=fast", r"expected a number, such as 0\.002"),
+        ("trainer.allow_growth=1", "expected true or false"),
+        ("trainer.hooks=1", "expected a list"),
+        ("model.clip={norm: 1}", r"expected one of model\.clip\.value"),
+        ("model.clip=5", r"expected one of model\.clip\.value"),
+        ("model.warm_start.rename=5", "expected a dict as {a:b}"),
+        ("optimizer=adm", r"expected one of adadelta, .*, sgd; did you mean adam\?"),
+        ("schedule=cosin", r"expected one of constant, .*; did you mean cosine\?"),
+        ("model.hidden=1,2", "expected a whole number"),
+        ("model.learning_rate=nan", "expected a number"),
+        ("+model.depth=3", "is no setting; expected key=value"),
+        ("trainer.last_step", "is no setting; expected key=value"),
+        ("trainer.hooks=[1", "expected a list"),
+    ],
+)
+def test_a_mistake_is_one_line_with_what_was_expected(argument, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config([argument])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_the_command_with_2_before_tensorflow_is_imported():
+    code = (
+        "import runpy, sys; package, sys.argv[1:] = sys.argv[1], ['trainer.last_step=abc']\n"
+        "try: runpy.run_module(package + '.train', run_name='__main__')\n"
+        "except SystemExit as stop: print(stop.code, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "my_project"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("error: trainer.last_step=abc: expected a whole number")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The directory of a run that was started with 30 steps and 64 hidden units."""
+    config = load_config(
+        ["data=digits", "model.hidden=64", "trainer.last_step=30", f"run_dir={tmp_path}"]
+    )
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-30.index").write_text("")
+    return tmp_path
+
+
+def test_a_run_goes_on_with_its_own_settings_and_the_changes_typed_now(run):
+    config = load_config([f"run_dir={run}", "trainer.last_step=50"])
+    assert config.data._target_.endswith(".Digits")
+    assert config.model.hidden == 64
+    assert config.trainer.last_step == 50
+    assert config.trainer.run_dir == str(run)
+    assert load_config([f"run_dir={run}"]).trainer.last_step == 30
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model.hidden=32", r"model\.hidden was 64, is 32; leave"),
+        ("model=mlp", r"model\.hidden was 64, is 256"),
+        ("data=mnist", r"data\._target_ was .*Digits, is .*MNIST"),
+        ("optimizer=momentum", r"model\.optimizer\._target_ was .*Adam.*, is .*Momentum"),
+        ("model.schedule.warmup_steps=9", r"model\.schedule\.warmup_steps was 0, is 9"),
+        ("seed=2", "seed was 1, is 2"),
+        ("trainer.seed=2", "trainer.seed was 1, is 2"),
+    ],
+)
+def test_another_model_data_or_seed_is_refused_with_the_difference(run, argument, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config([f"run_dir={run}", argument])
+
+
+def test_the_run_is_found_however_its_directory_is_named(run, monkeypatch):
+    monkeypatch.setenv("RUN", str(run))
+    for argument in (f"trainer.run_dir={run}", "run_dir=${oc.env:RUN}"):
+        with pytest.raises(ConfigError, match=r"model\.hidden was 64, is 32"):
+            load_config([argument, "model.hidden=32"])
+
+
+def test_the_same_data_may_lie_elsewhere_when_a_run_goes_on(run):
+    config = load_config([f"run_dir={run}", "data.directory=elsewhere"])
+    assert config.data.directory == "elsewhere"
+
+
+def test_a_run_keeps_the_schedule_it_was_started_with(tmp_path):
+    given = ["schedule=cosine", "model.schedule.end=0.1", "model.warm_start.rename={a/: b/}"]
+    config = load_config([*given, f"run_dir={tmp_path}"])
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-3.index").write_text("")
+    for arguments in ([], given[:2]):
+        again = load_config([*arguments, f"run_dir={tmp_path}", "trainer.last_step=5000"])
+        assert again.model.schedule.last_step == 2000
+        assert again.model == config.model
+    instantiate(again.model)
+
+
+def test_a_run_without_a_checkpoint_is_bound_to_no_settings(run):
+    (run / "checkpoints" / "model.ckpt-30.index").unlink()
+    assert load_config([f"run_dir={run}", "model.hidden=32"]).model.hidden == 32
+
+
+@pytest.mark.parametrize("text", ["été (1)", "5", "2020_01", "1e3", "true", "~/x", "0,2"])
+def test_text_stays_as_it_was_typed(text):
+    config = load_config([f"data.directory={text}", f"trainer.gpus={text}"])
+    assert config.data.directory == config.trainer.gpus == text
+
+
+def test_a_damaged_config_of_a_run_is_named(run):
+    for content in (b"a: [1\n", b"", b"x: 1\n", b"- 1\n", b"\xff\xfe", b"trainer: null\n"):
+        (run / "config.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"config\.yaml: is damaged"):
+            load_config([f"run_dir={run}"])
+
+
+def test_groups_chosen_again_take_the_runs_own_seed_and_other_settings(tmp_path):
+    given = ["data=digits", "seed=5", "data.train_examples=50", f"run_dir={tmp_path}"]
+    text = OmegaConf.to_yaml(load_config(given), resolve=True).replace("  max_to_keep: 5\n", "")
+    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-3.index").write_text("")
+    config = load_config([f"run_dir={tmp_path}", "trainer=session", "data.train_examples=50"])
+    assert config.trainer.seed == config.data.seed == 5
+    config = load_config([*given[3:], *given[:1], *given[2:3], "trainer.max_to_keep=3"])
+    assert config.data.seed == 5
+    assert config.trainer.max_to_keep == 3  # a setting that is newer than the run
+
+
+def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
+    (tmp_path / "buggy.py").write_text("class Buggy:\n    def __init__(self):\n        1 + 'a'\n")
+    (tmp_path / "broken.py").write_text("import does_not_exist\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        instantiate(OmegaConf.create({"_target_": "buggy.Buggy"}))
+    assert caught.traceback[-1].path.name == "buggy.py"
+    with pytest.raises(ModuleNotFoundError, match="does_not_exist"):
+        instantiate(OmegaConf.create({"_target_": "broken.Broken"}))
+
+
+def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp_path):
+    started = load_config(["data=digits", "trainer.last_epoch=1", f"run_dir={tmp_path}"])
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt-1.index").write_text("")
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(started, resolve=True))
+    assert load_config([f"run_dir={tmp_path}"]).trainer.last_epoch == 1
+    changed = load_config([f"run_dir={tmp_path}", "trainer.last_step=200"]).trainer
+    assert (changed.last_step, changed.last_epoch) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (
+            {"_target_": "my_project.model.MLP", "depth": 3},
+            "'depth'",
+        ),
+        (
+            {"_target_": "my_project.model.MPL"},
+            r"MPL'; expected one of .*, Model.*; did you mean MLP\?",
+        ),
+        (
+            {
+                "_target_": "my_project.model.MLP",
+                "schedule": {
+                    "_target_": "my_project.model.schedules.cosin",
+                },
+            },
+            r"one of constant, cosine, exponential, polynomial, step; did you mean cosine\?",
+        ),
+        (
+            {
+                "_target_": "my_project.model.MLP",
+                "optimizer": {"_target_": "tensorflow.compat.v1.train.AdmOptimizer"},
+            },
+            r"one of .*AdagradOptimizer.*; did you mean AdamOptimizer\?",
+        ),
+        (
+            {
+                "_target_": "my_project.model.MLP",
+                "optimizer": {
+                    "_target_": "tensorflow.compat.v1.train.AdamOptimizer",
+                    "_partial_": True,
+                    "beta3": 0.9,
+                },
+            },
+            "'beta3'",
+        ),
+    ],
+)
+def test_a_class_or_argument_that_does_not_exist_is_a_mistake_in_the_settings(node, message):
+    with pytest.raises(ConfigError, match=message):
+        instantiate(OmegaConf.create(node))
+
+
+def test_a_small_models_file_sets_the_trainers_threads_which_a_typed_number_changes():
+    def threads(*arguments):
+        trainer = load_config(arguments).trainer
+        return trainer.intra_op_threads, trainer.inter_op_threads
+
+    assert threads() == threads("trainer=keras") == threads("debug=limit") == (1, -1)
+    assert threads("model=cnn") == (0, 0)
+    assert threads("trainer.inter_op_threads=2") == (1, 2)

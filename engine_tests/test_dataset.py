@@ -1,0 +1,131 @@
+"""The order of training batches, and what evaluation sees."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data import Dataset, Digits
+from my_project.data.tfrecord import TFRecords, write_tfrecords
+from my_project.engine.errors import DataError
+
+
+class Numbers(Dataset):
+    """The numbers 0 to 9 as features, and their squares as labels; a record is a dict."""
+
+    def records(self, split):
+        numbers = np.arange(10, dtype=np.int64)
+        return tf.data.Dataset.from_tensor_slices({"x": numbers, "y": numbers**2})
+
+    def convert(self, record):
+        return {"number": record["x"]}, (record["y"],)
+
+
+class Odd(Numbers):
+    def keep(self, record):
+        return tf.equal(record["x"] % 2, 1)
+
+
+def batches(dataset, split="train", count=None, **arguments):
+    """The first `count` batches, or all."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        iterator = tf.data.make_initializable_iterator(dataset.batches(split, **arguments))
+        following = iterator.get_next()
+        session.run(iterator.initializer)
+        found = []
+        try:
+            while count is None or len(found) < count:
+                found.append(session.run(following))
+        except tf.errors.OutOfRangeError:
+            pass
+        return found
+
+
+def numbers_of(found):
+    return [features["number"].tolist() for features, _ in found]
+
+
+def flat(found):
+    return [number for batch in numbers_of(found) for number in batch]
+
+
+def test_evaluation_sees_every_example_once_in_order_with_the_short_last_batch():
+    found = batches(Numbers(batch_size=4), "test")
+    assert numbers_of(found) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert found[1][1][0].tolist() == [16, 25, 36, 49]
+
+
+def test_an_epoch_of_training_is_a_permutation_and_the_next_epoch_is_another():
+    found = numbers_of(batches(Numbers(batch_size=5), training=True, count=4))
+    first, second = found[0] + found[1], found[2] + found[3]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_full_batches_only_and_other_records_left_out_in_each_epoch():
+    found = numbers_of(batches(Numbers(batch_size=4), training=True, count=20))
+    assert all(len(batch) == 4 for batch in found)
+    left_out = [set(range(10)) - set(a + b) for a, b in zip(found[::2], found[1::2])]
+    assert len({tuple(sorted(numbers)) for numbers in left_out}) > 1
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 7])
+def test_the_order_goes_on_at_any_step_as_if_it_had_never_stopped(start):
+    straight = numbers_of(batches(Numbers(batch_size=4), training=True, count=10))
+    continued = batches(Numbers(batch_size=4), training=True, count=10 - start, start_step=start)
+    assert numbers_of(continued) == straight[start:]
+
+
+def test_the_order_depends_on_the_seed_only():
+    one, same, other = (
+        numbers_of(batches(Numbers(batch_size=5, seed=seed), training=True, count=6))
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
+
+
+def test_keep_leaves_records_out_of_training_and_evaluation_and_of_the_count():
+    dataset = Odd(batch_size=2)
+    assert dataset.count("train") == 5
+    assert flat(batches(dataset, "test")) == [1, 3, 5, 7, 9]
+    trained = flat(batches(dataset, training=True, count=6))
+    assert set(trained) == {1, 3, 5, 7, 9}
+
+
+def test_a_batch_larger_than_the_data_is_refused_with_both_numbers():
+    with pytest.raises(DataError, match="batch_size is 11, but the train split holds only 10"):
+        Numbers(batch_size=11).batches("train", training=True)
+
+
+def test_mnist_features_and_labels_have_their_stated_shapes_types_and_range(digits):
+    digits.prepare()
+    features, labels = batches(digits, "test", count=1)[0]
+    assert features.shape == (64, 28, 28, 1)
+    assert features.dtype == np.float32
+    assert 0 <= features.min() < 0.2 < 0.8 < features.max() <= 1
+    assert labels.shape == (64,)
+    assert labels.dtype == np.int32
+    assert set(labels) <= set(range(10))
+
+
+def test_a_label_that_is_no_class_is_refused(digits):
+    digits.classes = 9
+    with pytest.raises(DataError, match=r"holds the label 9, but .*classes is 9"):
+        digits.prepare()
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_the_model_knows_the_size_of_a_training_batch(digits_directory, tmp_path, memory_fraction):
+    images = np.zeros([10, 4, 3, 1], np.uint8)
+    for split in ("train", "test"):
+        examples = ({"image": image, "label": 0} for image in images)
+        write_tfrecords(str(tmp_path), split, examples)
+    settings = {"batch_size": 5, "memory_fraction": memory_fraction}
+    digits = Digits(digits_directory, train_examples=640, test_examples=130, **settings)
+    digits.prepare()
+    records = TFRecords(str(tmp_path), [4, 3, 1], classes=1, **settings)
+    for dataset in (digits, records):
+        for training, size in ((True, 5), (False, None)):
+            with tf.Graph().as_default():
+                shapes = tf.data.get_output_shapes(dataset.batches("train", training))
+            assert [shape.as_list()[0] for shape in shapes] == [size, size]

@@ -1,0 +1,236 @@
+"""Both engines with records of every form: batches, order, shares, balance, lengths, restarts."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data import Dataset
+from my_project.engine.errors import DataError
+from my_project.engine.input.elements import native
+from my_project.engine.input.random_numbers import uniform
+from my_project.engine.input.sizes import count_records, padding_wasted
+
+NUMBERS = list(range(60))  # in files of ten; those from 50 on are of the rare class, 0
+BUCKETS = [4, 7]  # of the lengths below, 1 to 9
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """Six text files of ten numbers each."""
+    directory = tmp_path_factory.mktemp("numbers")
+    for file in range(6):
+        lines = "".join(f"{number}\n" for number in NUMBERS[file * 10 : file * 10 + 10])
+        (directory / f"{file}.txt").write_text(lines)
+    return str(directory)
+
+
+class Numbers(Dataset):
+    """A record is a number."""
+
+    expected = NUMBERS
+
+    def __init__(self, directory, in_memory, **others):
+        others = {"batch_size": 5, "shuffle_buffer": 20, **others}
+        super().__init__(memory_fraction=0.25 * in_memory, **others)
+        self.directory = directory
+        self.file_count = 6
+
+    def files(self, split):
+        return [f"{self.directory}/{file}.txt" for file in range(self.file_count)]
+
+    def bytes_in_memory(self, split):
+        return 1000
+
+    def read(self, path):
+        lines = tf.data.TextLineDataset(path)
+        return lines.map(native(lambda line: tf.strings.to_number(line, tf.int64)))
+
+    def convert(self, number):
+        return {"number": number}, tf.cast(number < 50, tf.int32)
+
+
+class Pairs(Numbers):
+    """A record is a tuple of a number and a dict, odd numbers only; it is augmented."""
+
+    expected = NUMBERS[1::2]
+
+    def read(self, path):
+        others = native(lambda number: {"square": number**2, "text": tf.strings.as_string(number)})
+        return super().read(path).map(native(lambda number: (number, others(number))))
+
+    def keep(self, number, others):
+        return tf.equal(number % 2, 1)
+
+    def convert(self, number, others):
+        return {"number": number, **others}, tf.cast(number < 50, tf.int32)
+
+    def augment(self, features, labels, keys):
+        return {**features, "drawn": uniform(keys, [2])}, labels
+
+
+class Ragged(Numbers):
+    """A record is a dict of an odd number and [1 + number % 9, 2] of it."""
+
+    expected = NUMBERS[1::2]
+    padding: ClassVar = {"number": 0, "matrix": -1}
+
+    def read(self, path):
+        matrix = native(lambda number: tf.fill([1 + number % 9, 2], number))
+        numbers = super().read(path)
+        return numbers.map(native(lambda number: {"number": number, "matrix": matrix(number)}))
+
+    def keep(self, record):
+        return tf.equal(record["number"] % 2, 1)
+
+    def convert(self, record):
+        return record, tf.cast(record["number"] < 50, tf.int32)
+
+
+class Alone(Numbers):
+    """A record is a sequence of 1 + number % 9 times the number, which decode makes."""
+
+    padding = -1.0
+
+    def decode(self, number):
+        return tf.fill([1 + number % 9], tf.cast(number, tf.float32))
+
+    def convert(self, sequence):
+        number = tf.cast(sequence[:, 0], tf.int64)
+        return {"number": number, "sequence": sequence}, tf.cast(number < 50, tf.int32)
+
+
+FORMS = [Numbers, Pairs, Ragged, Alone]
+ENGINES = pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "streaming"])
+
+
+def numbers_of(found):
+    """The numbers of each batch."""
+    return [features["number"].tolist() for features, _ in found]
+
+
+def flat(found):
+    return [number for batch in numbers_of(found) for number in batch]
+
+
+@ENGINES
+@pytest.mark.parametrize("form", FORMS)
+def test_an_epoch_is_a_permutation_and_the_next_is_another(form, in_memory, directory, batches):
+    dataset = form(directory, in_memory)
+    assert dataset.in_memory("train") is in_memory
+    count = len(form.expected) // 5
+    found = flat(batches(dataset, count=2 * count, training=True))
+    first, second = found[: 5 * count], found[5 * count :]
+    assert sorted(first) == sorted(second) == form.expected
+    assert first != second
+    assert flat(batches(dataset, "test")) == form.expected
+
+
+@ENGINES
+@pytest.mark.parametrize("form", FORMS)
+def test_a_restart_gives_the_batches_that_would_have_come(
+    form, in_memory, directory, batches, same
+):
+    buckets = [] if form.padding is None else BUCKETS
+    dataset = form(directory, in_memory, balance=0.5, buckets=buckets)
+    straight = batches(dataset, count=20, training=True)
+    stop = {"start_step" if in_memory else "saved_after": 13}
+    assert same(straight[13:], batches(dataset, count=7, training=True, **stop))
+
+
+@ENGINES
+@pytest.mark.parametrize(("form", "file_count"), [(Pairs, 6), (Alone, 2)])
+def test_the_shares_of_workers_are_whole_together_and_do_not_overlap(
+    form, file_count, in_memory, directory, batches
+):
+    shares = []
+    for worker in range(3):
+        dataset = form(directory, in_memory, batch_size=1)
+        dataset.file_count = file_count
+        dataset.shard = (worker, 3)
+        count = count_records(dataset, "train", dataset.shard)
+        shares.append(flat(batches(dataset, count=count, training=True)))
+    in_files = [number for number in form.expected if number < 10 * file_count]
+    assert sorted(number for share in shares for number in share) == in_files
+    if file_count == 6:
+        assert [{number // 10 for number in share} for share in shares] == [{0, 3}, {1, 4}, {2, 5}]
+
+
+@ENGINES
+@pytest.mark.parametrize("form", [Pairs, Alone])
+def test_balance_takes_each_class_equally_often(form, in_memory, directory, batches):
+    dataset = form(directory, in_memory, balance=1.0)
+    labels = [labels for _, labels in batches(dataset, count=60, training=True)]
+    assert abs(np.mean(labels) - 0.5) < 0.08
+
+
+def padded(found):
+    """The share of the places in batches that hold padding."""
+    lengths = [[1 + number % 9 for number in batch] for batch in numbers_of(found)]
+    return 1 - sum(map(sum, lengths)) / sum(max(batch) * len(batch) for batch in lengths)
+
+
+@ENGINES
+def test_a_batch_of_a_bucket_holds_records_of_similar_lengths(in_memory, directory, batches):
+    dataset = Ragged(directory, in_memory, buckets=BUCKETS)
+    found = batches(dataset, count=48, training=True)
+    kinds = [{np.digitize(1 + n % 9, BUCKETS) for n in batch} for batch in numbers_of(found)]
+    epochs = 48 / 6
+    # In memory, an epoch's batches at the ends of buckets hold what is left over.
+    assert sum(len(kind) > 1 for kind in kinds) <= in_memory * 2 * epochs
+    assert set().union(*kinds) == {0, 1, 2}
+    assert len({min(kind) for kind in kinds[:5]}) > 1  # in no order
+    assert min(flat(found).count(number) for number in Ragged.expected) >= epochs - 2
+    plain = Ragged(directory, in_memory)
+    without = batches(plain, count=48, training=True)
+    assert padded(found) < 0.6 * padded(without)
+    assert abs(padding_wasted(dataset, "train") - padded(found)) < 0.06
+    assert abs(padding_wasted(plain, "train") - padded(without)) < 0.06
+
+
+def test_each_component_is_padded_with_its_own_value(directory, batches):
+    ((features, _),) = batches(Ragged(directory, True, batch_size=30), "test")
+    assert features["matrix"].shape == (30, 9, 2)
+    assert features["matrix"][1].tolist() == [[3, 3]] * 4 + [[-1, -1]] * 5
+
+
+@pytest.mark.parametrize("form", [Pairs, Alone])
+def test_later_epochs_come_from_the_cache_also_after_a_restart(
+    form, directory, batches, same, tmp_path
+):
+    dataset = form(directory, False, cache=str(tmp_path / "kept" / "records"))
+    count = len(form.expected) // 5
+    straight = batches(dataset, count=3 * count, training=True)
+    plain = batches(form(directory, False), count=count, training=True)
+    assert same(straight[:count], plain)
+    for start in range(0, 3 * count, count):
+        assert sorted(flat(straight[start : start + count])) == form.expected
+    continued = batches(dataset, count=count, training=True, saved_after=2 * count)
+    assert same(continued, straight[2 * count :])
+
+
+def test_a_cache_that_was_not_finished_is_made_anew(directory, batches, same, tmp_path):
+    dataset = Numbers(directory, False, cache=str(tmp_path / "records"))
+    straight = batches(dataset, count=12, training=True)
+    (index,) = tmp_path.glob("records-train-*.index")
+    (contents,) = tmp_path.glob("records-train-*.data*")
+    index.unlink()
+    contents.write_bytes(b"half")
+    index.with_name(index.stem + "_0.lockfile").write_bytes(b"of a run that was killed")
+    assert same(batches(dataset, count=9, training=True, saved_after=3), straight[3:])
+
+
+@ENGINES
+def test_a_share_smaller_than_a_batch_is_refused(in_memory, directory):
+    dataset = Numbers(directory, in_memory, batch_size=20)
+    dataset.shard = (0, 6)
+    with pytest.raises(DataError, match="batch_size is 20, but the train split holds only 10"):
+        dataset.batches("train", training=True)
+
+
+def test_what_streams_is_not_tuned_which_brings_1_15_down_where_a_session_ends(directory):
+    options = Numbers(directory, False).batches("train", True).options()
+    if hasattr(options, "autotune"):
+        assert options.autotune.enabled is False
+    else:
+        assert options.experimental_optimization.autotune is False

@@ -1,0 +1,121 @@
+"""A directory tree of images: classes by folder, PNG and JPEG, one size."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data.images import Images
+from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.input.elements import run_once
+
+PIXELS = np.random.RandomState(1).randint(0, 256, [12, 4, 6, 3]).astype(np.uint8)
+
+
+def write(path, pixels, encode=tf.image.encode_png):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(run_once(lambda: encode(pixels)))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Colour images of 4 × 6: 3 cats and 5 dogs to train on, 2 of each to test."""
+    for number, pixels in enumerate(PIXELS):
+        split, name = "train" if number % 3 else "test", "cat" if number < 5 else "dog"
+        write(tmp_path / "images" / split / name / f"{number:02}.png", pixels)
+    return tmp_path / "images"
+
+
+def dataset(directory, height=4, width=6, channels=3, classes=2, **others):
+    return Images(str(directory), height, width, channels, classes, batch_size=2, **others)
+
+
+def test_labels_are_places_in_the_sorted_folders_and_pixels_are_those_of_the_files(
+    directory, batches
+):
+    images = dataset(directory)
+    features, labels = map(np.concatenate, zip(*batches(images, "test")))
+    assert images.class_names == ["cat", "dog"]
+    assert labels.tolist() == [0, 0, 1, 1]
+    assert (features.dtype, labels.dtype) == (np.float32, np.int32)
+    np.testing.assert_allclose(features, PIXELS[::3] / 255.0, atol=1e-7)
+
+
+def test_a_pixel_is_the_mean_of_what_it_covers(directory, batches):
+    features, _ = batches(dataset(directory, 2, 2), "test", count=1)[0]
+    means = PIXELS[:6:3].reshape(2, 2, 2, 2, 3, 3).mean(axis=(2, 4)) / 255.0
+    np.testing.assert_allclose(features, means, atol=0.51 / 255)
+
+
+def test_jpeg_and_grey_images_become_what_is_asked_for(tmp_path, batches):
+    for split in ("train", "test"):
+        folder = tmp_path / split / "a"
+        write(folder / "1.JPG", np.full([8, 8, 3], 200, np.uint8), tf.io.encode_jpeg)
+        write(folder / "2.png", np.full([5, 9, 1], 100, np.uint8))
+    for channels in (1, 3):
+        features, _ = batches(dataset(tmp_path, 4, 4, channels=channels), "test")[0]
+        assert features.shape == (2, 4, 4, channels)
+        np.testing.assert_allclose(features[0], 200 / 255.0, atol=2 / 255)
+        np.testing.assert_allclose(features[1], 100 / 255.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_an_epoch_of_training_holds_every_image_once(directory, batches, memory_fraction):
+    images = dataset(directory, memory_fraction=memory_fraction)
+    assert images.in_memory("train") == (memory_fraction > 0)
+    for epoch in range(2):
+        found = batches(images, training=True, count=8)[4 * epoch : 4 * epoch + 4]
+        features = sorted(features.sum() for batch, _ in found for features in batch)
+        expected = sorted(PIXELS[n].sum() / 255.0 for n in range(12) if n % 3)
+        np.testing.assert_allclose(features, expected, rtol=1e-5)
+
+
+def test_a_restored_position_goes_on_with_the_very_next_batch(directory, batches, same):
+    streamed = dataset(directory, memory_fraction=0.0, shuffle_buffer=3)
+    straight = batches(streamed, training=True, count=10)
+    assert same(batches(streamed, training=True, count=7, saved_after=3), straight[3:])
+
+
+def test_counts_come_from_the_names_alone(directory):
+    for path in directory.glob("*/*/*.png"):
+        path.write_bytes(b"")
+    images = dataset(directory, balance=1.0)
+    assert images.count("train") == 8
+    assert images.class_counts("train").tolist() == [3, 5]
+
+
+def test_paths_are_no_part_of_the_graph(directory):
+    with tf.Graph().as_default() as graph:
+        dataset(directory).batches("train", training=True)
+        assert b"05.png" not in graph.as_graph_def().SerializeToString()
+
+
+def test_other_and_hidden_files_are_passed_over(directory):
+    for name in ("notes.txt", ".DS_Store", "._01.png"):
+        (directory / "train" / "cat" / name).write_bytes(b"")
+    assert dataset(directory).count("train") == 8
+
+
+def test_a_class_that_one_split_lacks_is_refused_by_name(directory):
+    os.remove(str(directory / "test" / "cat" / "00.png"))
+    dataset(directory).prepare()
+    os.remove(str(directory / "test" / "cat" / "03.png"))
+    message = r"images/test: found images of 1 classes \(dog\), expected 2, the same in all splits"
+    with pytest.raises(DataError, match=message):
+        dataset(directory).prepare()
+
+
+def test_another_number_of_classes_than_stated_is_refused_with_their_names(directory):
+    with pytest.raises(DataError, match=r"of 2 classes \(cat, dog\), expected 3, the same"):
+        dataset(directory, classes=3).prepare()
+
+
+def test_a_directory_without_images_is_refused_with_what_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match=r"none/train/\*/\*\.png or .* no file matches"):
+        dataset(tmp_path / "none").prepare()
+
+
+@pytest.mark.parametrize("wrong", [{"height": 0}, {"channels": 2}])
+def test_impossible_sizes_are_refused(wrong):
+    with pytest.raises(ConfigError, match="expected sizes above 0, and 1 or 3 channels"):
+        dataset("images", **wrong)

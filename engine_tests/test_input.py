@@ -1,0 +1,94 @@
+"""The position of a streamed input: saved with each checkpoint, restored with it."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data import Dataset, Digits
+
+
+def streamed(directory, **others):
+    sizes = {"train_examples": 640, "test_examples": 130, "batch_size": 64}
+    return Digits(directory, memory_fraction=0.0, shuffle_buffer=100, **sizes, **others)
+
+
+@pytest.fixture
+def fit_streamed(fit, tmp_path, digits_directory):
+    """fit_streamed(run, last_step): checkpoints every 10 steps, of which two are kept."""
+
+    def fit_streamed(run, last_step, dataset=None, **arguments):
+        arguments = {"checkpoint_every_n_steps": 10, "max_to_keep": 2, **arguments}
+        dataset = dataset or streamed(digits_directory)
+        return fit(tmp_path / run, last_step, dataset=dataset, **arguments)
+
+    return fit_streamed
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("steps_per_loop", [1, 1000])
+def test_a_restart_gives_the_weights_of_a_run_that_was_never_stopped(
+    fit_streamed, tmp_path, variables, steps_per_loop
+):
+    fit_streamed("straight", 50, steps_per_loop=steps_per_loop)
+    fit_streamed("stopped", 33, steps_per_loop=steps_per_loop)
+    fit_streamed("stopped", 50, steps_per_loop=steps_per_loop)
+    assert equal(variables(tmp_path / "straight"), variables(tmp_path / "stopped"))
+
+
+def test_positions_are_those_of_the_checkpoints_that_are_kept(fit_streamed, tmp_path):
+    fit_streamed("run", 30)
+    fit_streamed("run", 50)
+    steps = {name.partition(".")[0] for name in os.listdir(str(tmp_path / "run" / "input"))}
+    assert steps == {"input-40", "input-50"}
+
+
+def test_records_in_memory_need_no_saved_position(fit, tmp_path):
+    fit(tmp_path / "run")
+    assert not (tmp_path / "run" / "input").exists()
+
+
+def test_after_a_lost_or_damaged_position_training_goes_on_with_a_new_epoch(
+    fit_streamed, tmp_path, variables, caplog
+):
+    fit_streamed("straight", 20)
+    for damage in (b"", None):
+        caplog.clear()
+        fit_streamed("run", 10)
+        for path in (tmp_path / "run" / "input").iterdir():
+            path.unlink() if damage is None else path.write_bytes(damage)
+        fit_streamed("run", 20)
+        assert ("cannot be read" in caplog.text) == (damage is not None)
+        assert "goes on with a new epoch" in caplog.text
+        assert not equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
+        tf.io.gfile.rmtree(str(tmp_path / "run"))
+
+
+class Counter(Dataset):
+    """Endless Python, which no checkpoint can hold."""
+
+    def records(self, split):
+        def numbers():
+            for number in range(100):
+                yield [number / 100.0], number % 10
+
+        shapes = (tf.TensorShape([1]), tf.TensorShape([]))
+        return tf.data.Dataset.from_generator(numbers, (tf.float32, tf.int32), shapes)
+
+    def bytes_in_memory(self, split):
+        return None
+
+    def convert(self, features, labels):
+        return features, labels
+
+
+def test_a_pipeline_that_cannot_be_saved_says_so_at_start_and_begins_a_new_epoch(
+    fit_streamed, tmp_path, caplog
+):
+    fit_streamed("run", 10, dataset=Counter(batch_size=8))
+    assert "position cannot be saved" in caplog.text
+    fit_streamed("run", 20, dataset=Counter(batch_size=8))
+    assert "goes on with a new epoch" in caplog.text

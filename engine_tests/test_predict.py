@@ -1,0 +1,203 @@
+"""The predict command: files in, predictions out, batch by batch."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data import Dataset
+from my_project.data.tfrecord import write_tfrecords
+from my_project.engine.errors import DataError
+from my_project.engine.input.elements import iterate, run_once
+from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.run.metrics import last_metrics
+from my_project.predict import Lines, predict
+from my_project.train.__main__ import train
+
+
+def write_image(path, pixels, encode=tf.image.encode_jpeg):
+    path.write_bytes(run_once(lambda: encode(pixels)))
+
+
+@pytest.fixture
+def pictures(digits, tmp_path):
+    """The 130 digits of the test split as PNG files, and their labels."""
+    digits.prepare()
+    batches = list(iterate(lambda: digits.batches("test")))
+    pixels = np.concatenate([features for features, _ in batches]) * 255
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    images = pixels.round().astype("u1")
+    encoded = run_once(lambda: [tf.image.encode_png(image) for image in images])
+    for number, contents in enumerate(encoded):
+        (folder / f"{number:03}.png").write_bytes(contents)
+    return folder, pixels, np.concatenate([labels for _, labels in batches])
+
+
+def test_images_are_predicted_as_accurately_as_the_split_that_they_were_made_of(
+    trained, pictures, capsysbinary
+):
+    folder, _, labels = pictures
+    assert predict([f"run_dir={trained()}", str(folder)]) == 0
+    rows = [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
+    assert [os.path.basename(row["file"]) for row in rows] == sorted(os.listdir(str(folder)))
+    accuracy = np.mean([row["class"] == label for row, label in zip(rows, labels)])
+    logged = last_metrics(f"{trained()}/metrics.jsonl", "test")["accuracy"]
+    assert accuracy == pytest.approx(logged)
+    for row in rows:
+        assert np.argmax(row["probabilities"]) == row["class"]
+        assert sum(row["probabilities"]) == pytest.approx(1)
+
+
+def test_a_large_coloured_photo_becomes_what_the_model_was_trained_on(
+    trained, pictures, tmp_path, capsysbinary
+):
+    folder, pixels, _ = pictures
+    large = np.kron(pixels[3], np.ones((10, 10, 3))).astype("u1")
+    write_image(tmp_path / "photo.JPG", large)
+    assert predict([f"run_dir={trained()}", f"{folder}/003.png", f"{tmp_path}/photo.JPG"]) == 0
+    small, photo = map(json.loads, capsysbinary.readouterr().out.splitlines())
+    assert small["class"] == photo["class"]
+    np.testing.assert_allclose(small["probabilities"], photo["probabilities"], atol=0.03)
+
+
+def test_a_file_that_is_no_image_is_named_and_the_others_are_done(trained, pictures, capsys):
+    folder, _, _ = pictures
+    (folder / "001.png").write_bytes((folder / "001.png").read_bytes()[:80])
+    (folder / "notes.txt").write_text("not asked for")
+    (folder / "text.png").write_text("no image")
+    output = folder.parent / "out.jsonl"
+    assert predict([f"run_dir={trained()}", str(folder), f"file={output}"]) == 1
+    assert len(output.read_text().splitlines()) == 129
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {folder}/{name}.png: is damaged, or no PNG or JPEG image"
+        for name in ("001", "text")
+    ]
+
+
+def test_csv_holds_the_same_numbers_as_json_lines(trained, pictures, tmp_path):
+    for ending in ("csv", "jsonl"):
+        file = tmp_path / f"out.{ending}"
+        assert predict([f"run_dir={trained()}", str(pictures[0]), f"file={file}"]) == 0
+    with open(str(tmp_path / "out.csv"), newline="") as file:
+        table = list(csv.DictReader(file))
+    with open(str(tmp_path / "out.jsonl")) as file:
+        rows = [json.loads(line) for line in file]
+    assert list(table[0]) == ["file", "class", *(f"probabilities.{n}" for n in range(10))]
+    assert len(table) == len(rows) == 130
+    for cells, row in zip(table, rows):
+        assert (cells["file"], int(cells["class"])) == (row["file"], row["class"])
+        assert float(cells["probabilities.7"]) == row["probabilities"][7]
+
+
+def test_predictions_are_written_batch_by_batch_and_the_file_appears_only_when_whole(
+    trained, pictures, tmp_path, monkeypatch
+):
+    written, encode = [], Lines.encode
+
+    def encode_some(lines, rows):
+        written.append(len(rows))
+        assert not (tmp_path / "out.jsonl").exists()
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        return encode(lines, rows)
+
+    monkeypatch.setattr(Lines, "encode", encode_some)
+    arguments = [f"run_dir={trained()}", str(pictures[0]), f"file={tmp_path}/out.jsonl"]
+    assert predict(arguments) == 0
+    assert written == [64, 64, 2]
+    (tmp_path / "out.jsonl").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        predict(arguments)
+    assert os.listdir(str(tmp_path)) == ["pictures"]
+
+
+class Pairs(Dataset):
+    """Lines such as "0.5,1.5,1": two numbers and a label."""
+
+    def __init__(self, **others):
+        super().__init__(**others)
+        self.prepared = []
+
+    def prepare(self):
+        self.prepared = self.files("test")
+
+    def files(self, split):
+        raise AssertionError("the dataset's own files are not needed")
+
+    def read(self, path):
+        return tf.data.TextLineDataset(path)
+
+    def keep(self, lines):
+        return tf.not_equal(lines, "")
+
+    def convert(self, lines):
+        *numbers, labels = tf.io.decode_csv(lines, [[0.0], [0.0], [0]])
+        return tf.stack(numbers, axis=1), labels
+
+
+def test_other_files_are_read_as_the_dataset_reads_its_own(tmp_path):
+    (tmp_path / "a.txt").write_text("1,2,0\n\n3,4,1\n")
+    (tmp_path / "b.txt").write_text("5,6,0\n")
+    dataset = Pairs(batch_size=2)
+    inputs = PredictFiles(dataset, [str(tmp_path)])
+    assert dataset.prepared == [f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"]
+    ids, features = zip(*iterate(inputs.batches))
+    assert np.concatenate(features).tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert [inputs.place(number) for number in np.concatenate(ids).tolist()] == [
+        {"file": f"{tmp_path}/a.txt", "record": 1},
+        {"file": f"{tmp_path}/a.txt", "record": 3},
+        {"file": f"{tmp_path}/b.txt", "record": 1},
+    ]
+
+
+def test_records_are_predicted_and_a_damaged_one_is_named_with_nothing_written(tmp_path):
+    random = np.random.RandomState(1)
+    records = [{"image": random.bytes(4), "label": n % 2} for n in range(20)]
+    for split in ("train", "test"):
+        write_tfrecords(f"{tmp_path}/data", split, records)
+    data = ["data=tfrecord", f"data.directory={tmp_path}/data", "data.shape=[2,2,1]"]
+    settings = [f"run_dir={tmp_path}/run", "data.batch_size=8", "trainer.last_step=2"]
+    assert train([*data, *settings]) == 0
+    (path,) = (tmp_path / "data").glob("test*")
+    arguments = [f"run_dir={tmp_path}/run", str(path), f"file={tmp_path}/out.jsonl"]
+    assert predict(arguments) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["record"] for row in rows] == list(range(1, 21))
+    (tmp_path / "out.jsonl").unlink()
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 255
+    path.write_bytes(contents)
+    with pytest.raises(DataError, match=r"test-\S+: record 1[01]: "):
+        predict(arguments)
+    assert sorted(os.listdir(str(tmp_path))) == ["data", "run"]
+
+
+def test_a_dataset_may_say_how_it_reads_a_file(tmp_path):
+    (tmp_path / "a.png").write_text("7")
+    dataset = Pairs()
+    dataset.from_file = lambda path: tf.strings.to_number(tf.io.read_file(path))
+    inputs = PredictFiles(dataset, [f"{tmp_path}/a.png"])
+    ((ids, features),) = iterate(inputs.batches)
+    assert features.tolist() == [7]
+    assert inputs.place(int(ids[0])) == {"file": f"{tmp_path}/a.png"}
+
+
+def test_what_cannot_be_read_is_said_before_anything_is_written(trained, tmp_path):
+    with pytest.raises(DataError, match=r"no/where: there is no such file"):
+        predict([f"run_dir={trained()}", "no/where", f"file={tmp_path}/out.csv"])
+    with pytest.raises(DataError, match="found no file"):
+        predict([f"run_dir={trained()}"])
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_csv_refuses_predictions_of_different_length():
+    lines = Lines(as_csv=True)
+    assert lines.encode([{"file": "é", "outputs": [1.0, 2.0]}]).decode().splitlines() == [
+        "file,outputs.0,outputs.1",
+        "é,1.0,2.0",
+    ]
+    with pytest.raises(DataError, match="jsonl"):
+        lines.encode([{"file": "b", "outputs": [1.0]}])

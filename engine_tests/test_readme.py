@@ -1,0 +1,59 @@
+"""The README's examples, run as they are printed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = "my_project"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the package with all files that the README shows and names."""
+    shutil.copytree(os.path.join(ROOT, PACKAGE), str(tmp_path / PACKAGE))
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        readme = file.read()
+    shown = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", readme, re.DOTALL)
+    assert len(shown) == 4
+    for name, text in shown:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", readme, re.DOTALL)
+    with open(os.path.join(ROOT, "tests", "test_traps.py"), encoding="utf-8") as file:
+        traps, count = re.subn(r"^SETTINGS = \{.*?\}\n", settings, file.read(), flags=re.M | re.S)
+    assert count == 1
+    (tmp_path / "test_traps.py").write_text(traps, encoding="utf-8")
+    return tmp_path
+
+
+def run(project, *arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=str(project), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_dataset_and_a_model_of_ones_own_train_by_their_names(project):
+    settings = ["data=waves", "model=normed", "trainer.last_step=100", "run_dir=run"]
+    printed = run(project, "-m", f"{PACKAGE}.train", *settings)
+    assert float(re.search(r"test accuracy: ([\d.]+)", printed).group(1)) > 0.5
+
+
+def test_a_model_of_ones_own_runs_through_the_traps_with_one_line(project):
+    printed = run(project, "-m", "pytest", "-q", "-rs", "-k", "normed", "test_traps.py")
+    assert re.search(r"^8 passed, \d+ deselected", printed, re.MULTILINE), printed
+
+
+def test_the_program_without_settings_files_trains_with_its_own_hook(project):
+    with open(str(project / "script.py"), "a", encoding="utf-8") as file:
+        file.write("print(len(LossHook.losses))\n")
+    printed = run(project, "script.py")
+    assert re.fullmatch(r"\{'loss': [\d.]+, 'accuracy': [\d.]+\}\n100\n", printed)
+    assert len(os.listdir(str(project / "runs"))) == 1

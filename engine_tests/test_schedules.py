@@ -1,0 +1,115 @@
+"""Learning-rate schedules: their values, and that a restart goes on with them."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.engine.errors import ConfigError
+from my_project.engine.run.metrics import read_metrics
+from my_project.engine.settings.config import instantiate, load_config
+from my_project.model import MLP, schedules
+
+
+def factors(schedule, steps):
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run([schedule(tf.constant(step, tf.int64)) for step in steps])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (schedules.constant(), lambda step: 1.0),
+        (schedules.step([10, 30], 0.1), lambda step: 0.1 ** ((step >= 10) + (step >= 30))),
+        (schedules.exponential(10, 0.5), lambda step: 0.5 ** (step / 10)),
+        (
+            schedules.cosine(40, end=0.2),
+            lambda step: 0.6 + 0.4 * math.cos(math.pi * min(step / 40, 1)),
+        ),
+        (
+            schedules.polynomial(40, end=0.2, power=2),
+            lambda step: 0.2 + 0.8 * max(1 - step / 40, 0) ** 2,
+        ),
+    ],
+)
+def test_each_schedule_gives_the_values_of_its_formula(schedule, expected):
+    steps = [0, 1, 9, 10, 11, 29, 30, 39, 40, 41, 1000]
+    found = factors(schedule, steps)
+    np.testing.assert_allclose(found, [expected(step) for step in steps], rtol=1e-5, atol=1e-7)
+    assert all(value.dtype == np.float32 and value.shape == () for value in found)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (schedules.constant(4), [0.25, 0.5, 0.75, 1, 1, 1]),
+        (schedules.step([5], 0.1, warmup_steps=4), [0.25, 0.5, 0.75, 1, 1, 0.1]),
+        (schedules.exponential(1, 0.5, warmup_steps=4), [0.25, 0.5, 0.75, 1, 1, 0.5]),
+        (schedules.polynomial(6, warmup_steps=4), [0.25, 0.5, 0.75, 1, 1, 0.5, 0]),
+        (schedules.cosine(6, warmup_steps=4), [0.25, 0.5, 0.75, 1, 1, 0.5, 0]),
+    ],
+)
+def test_a_warm_up_rises_in_a_line_and_the_schedule_follows_it(schedule, expected):
+    found = factors(schedule, range(len(expected)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: schedules.constant(-1),
+        lambda: schedules.exponential(0),
+        lambda: schedules.cosine(10, warmup_steps=10),
+        lambda: schedules.polynomial(0),
+        lambda: schedules.step([2], warmup_steps=4),
+    ],
+)
+def test_numbers_of_steps_without_a_meaning_are_refused(make):
+    with pytest.raises(ConfigError, match=r"model\.schedule: found \w+=.*; expected \d+ or more"):
+        make()
+
+
+@pytest.mark.parametrize("factor", [-0.5, 0.0, 1.5])
+def test_a_factor_that_turns_or_raises_the_rate_is_refused(factor):
+    for make in (schedules.exponential, lambda *of: schedules.step([10], *of[1:])):
+        with pytest.raises(ConfigError, match=f"found factor={factor}"):
+            make(10, factor)
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "exponential", "cosine", "polynomial"])
+def test_each_schedule_is_chosen_by_its_name_on_the_command_line(name):
+    chosen = [f"schedule={name}", "model.schedule.warmup_steps=2", "model.learning_rate=1e-2"]
+    model = instantiate(load_config(chosen).model)
+    rates = factors(model.optimization.rate, [0, 1, 1999])
+    assert rates[:2] == pytest.approx([0.005, 0.01])
+    assert rates[2] <= 0.01
+
+
+def test_a_schedule_of_ones_own_is_a_function_of_the_step():
+    model = MLP(learning_rate=0.5, schedule=lambda step: 1 / (1 + step))
+    assert factors(model.optimization.rate, [0, 3]) == pytest.approx([0.5, 0.125])
+
+
+def test_the_rate_is_logged_summarised_and_goes_on_after_a_restart(fit, tmp_path):
+    for stop in (30, 50):
+        schedule = schedules.cosine(50, warmup_steps=5)
+        model = MLP(hidden=16, schedule=schedule)
+        intervals = {"log_every_n_steps": 10, "summary_every_n_steps": 25}
+        fit(tmp_path / "run", last_step=stop, model=model, **intervals)
+    lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))
+    logged = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
+    expected = {1: 2e-4, **{step: _cosine(step - 1) for step in (10, 20, 30, 40, 50)}}
+    assert logged == pytest.approx(expected, rel=1e-4)
+    summarised = {
+        event.step: value.simple_value
+        for path in (tmp_path / "run").glob("events*")
+        for event in tf.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "learning_rate"
+    }
+    expected = {1: 2e-4, 25: _cosine(24), 30: _cosine(29), 50: _cosine(49)}
+    assert summarised == pytest.approx(expected, rel=1e-4)
+
+
+def _cosine(step):
+    return 1e-3 * 0.5 * (1 + math.cos(math.pi * (step - 5) / 45))

@@ -1,0 +1,82 @@
+"""Sequences of different length: how they are padded, and what is refused."""
+
+import numpy as np
+import pytest
+from my_project.data.sequences import Sequences, Waves
+from my_project.data.tfrecord import write_tfrecords
+from my_project.engine.errors import DataError
+from my_project.engine.input.bad_records import find_bad_record
+from my_project.engine.input.sizes import padding_wasted
+from my_project.engine.settings.config import instantiate, load_config
+from my_project.model.rnn import RNN
+
+
+@pytest.fixture
+def words(tmp_path):
+    """words(**arguments): twelve sequences of 0, 1, 2, … equal words, in two files."""
+    for split in ("train", "test"):
+        examples = [{"sequence": np.full(n, n + 1), "label": n % 3} for n in range(12)]
+        write_tfrecords(str(tmp_path), split, examples, shards=2)
+
+    def words(**arguments):
+        return Sequences(str(tmp_path), 0, 3, **{"batch_size": 4, **arguments})
+
+    return words
+
+
+def test_words_are_whole_numbers_padded_with_zeros(words, batches):
+    (features, labels), *_ = batches(words(), "test")
+    assert features["sequence"].dtype == np.int32
+    # The first file holds every other sequence.
+    assert features["sequence"][1].tolist() == [3, 3, 0, 0, 0, 0]
+    assert features["length"].tolist() == [0, 2, 4, 6]
+    assert labels.tolist() == [0, 2, 1, 0]
+
+
+def test_several_numbers_at_each_time_are_of_one_width(tmp_path, batches):
+    examples = [{"sequence": np.full([n, 2], 0.5), "label": 0} for n in (3, 1)]
+    write_tfrecords(str(tmp_path), "test", examples)
+    ((features, _),) = batches(Sequences(str(tmp_path), 2, 1, batch_size=2), "test")
+    assert features["sequence"].dtype == np.float32
+    assert features["sequence"].shape == (2, 3, 2)
+    assert features["sequence"][1].tolist() == [[0.5, 0.5], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_training_in_buckets_goes_on_after_a_restart(words, batches, same, memory_fraction):
+    dataset = words(memory_fraction=memory_fraction, buckets=[4, 8], shuffle_buffer=5)
+    straight = batches(dataset, count=9, training=True)
+    lengths = [length for features, _ in straight for length in features["length"]]
+    assert set(lengths) == set(range(12))
+    stop = {"start_step" if memory_fraction else "saved_after": 4}
+    assert same(straight[4:], batches(dataset, count=5, training=True, **stop))
+
+
+def test_buckets_save_padding_of_the_drawn_waves_and_a_model_learns_them(tmp_path, fit):
+    dataset = Waves(str(tmp_path / "waves"), batch_size=32, buckets=[25, 50, 75])
+    dataset.prepare()
+    plain = Waves(str(tmp_path / "waves"), batch_size=32)
+    assert dataset.in_memory("train")
+    assert dataset.count("test") == 600
+    assert 0.4 < padding_wasted(plain, "train") < 0.5
+    assert padding_wasted(dataset, "train") < 0.22
+    model = RNN(units=16, classes=3, learning_rate=0.01)
+    assert fit(tmp_path / "run", 150, model, dataset)["accuracy"] > 0.6
+
+
+def test_numbers_that_do_not_fill_the_width_are_named(tmp_path):
+    examples = [{"sequence": np.zeros(size), "label": 0} for size in (4, 3)]
+    write_tfrecords(str(tmp_path), "test", examples)
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.tfrecord: record 2: .*sequence"):
+        find_bad_record(Sequences(str(tmp_path), 2, 1), "test")
+
+
+def test_a_label_that_is_no_class_is_named(tmp_path):
+    examples = [{"sequence": np.zeros(3), "label": label} for label in (0, 1, 2)]
+    write_tfrecords(str(tmp_path), "test", examples)
+    with pytest.raises(DataError, match="record 3: expected labels from 0 to 1, found 2"):
+        find_bad_record(Sequences(str(tmp_path), 1, 2), "test")
+
+
+def test_its_settings_make_it():
+    assert isinstance(instantiate(load_config(["data=sequences"]).data), Waves)

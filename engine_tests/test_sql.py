@@ -1,0 +1,110 @@
+"""SQLite: rows of a query, in its order, and what is refused."""
+
+import contextlib
+import os
+import sqlite3
+
+import numpy as np
+import pytest
+from my_project.data.sql import SQLite
+from my_project.engine.errors import DataError
+from my_project.engine.settings.config import instantiate, load_config
+from my_project.model import MLP
+
+ROWS = [(number, -number / 2, number % 3) for number in range(20)]
+QUERY = "SELECT x, y, label FROM {split} ORDER BY x DESC;"
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A database; `train` has 20 rows, and `test` has 7."""
+    path = str(tmp_path / "small.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for split, rows in {"train": ROWS, "test": ROWS[:7]}.items():
+            connection.execute(f"CREATE TABLE {split} (x, y, label)")
+            connection.executemany(f"INSERT INTO {split} VALUES (?, ?, ?)", rows)
+    return path
+
+
+@pytest.fixture
+def sqlite(path):
+    """sqlite(**arguments): the dataset of that database."""
+
+    def sqlite(query=QUERY, path=path, **arguments):
+        made = SQLite(path, query, **{"classes": 3, "batch_size": 4, **arguments})
+        made.prepare()
+        return made
+
+    return sqlite
+
+
+def test_rows_come_in_the_order_of_the_query(sqlite, batches):
+    (features, labels), (last, _) = batches(sqlite(), "test")
+    assert features.tolist() == [[6, -3], [5, -2.5], [4, -2], [3, -1.5]]
+    assert (features.dtype, labels.dtype) == (np.float32, np.int32)
+    assert labels.tolist() == [0, 2, 1, 0]
+    assert len(last) == 3
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_an_epoch_holds_each_row_once_and_goes_on_after_a_restart(
+    sqlite, batches, same, memory_fraction
+):
+    dataset = sqlite(memory_fraction=memory_fraction)
+    straight = batches(dataset, count=10, training=True)
+    assert sorted(x for features, _ in straight[:5] for x in features[:, 0]) == [*range(20)]
+    stop = {"start_step" if memory_fraction else "saved_after": 3}
+    assert same(straight[3:], batches(dataset, count=7, training=True, **stop))
+
+
+def test_a_model_learns_from_a_database(sqlite, fit, tmp_path):
+    results = fit(tmp_path / "run", 20, MLP(hidden=8, classes=3), sqlite())
+    assert np.isfinite(results["loss"])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((None, 1, 1), r"row 21 of the train split has x=None, y=1, label=1; expected numbers"),
+        ((50, "abc", 1), r"row 1 of the train split has x=50, y='abc'"),
+        ((4.5, 1, 3), r"row 16 .* label=3; .* the last a label from 0 to 2"),
+        ((5.5, 1, -1), r"row 15 .* label=-1"),
+        ((6.5, 1, 1.5), r"row 14 .* label=1\.5"),
+        ((7.5, 1, b"\x01"), r"row 13 .* label=b'"),
+        ((7.5, 1, None), r"row 13 .* label=None"),
+    ],
+)
+def test_a_row_that_is_not_all_numbers_or_has_no_class_is_named(sqlite, path, row, message):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO train VALUES (?, ?, ?)", row)
+    with pytest.raises(DataError, match=rf"small\.sqlite: {message}") as caught:
+        sqlite()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT x, z, label FROM {split}", "no such column: z"),
+        ("SELECT x, label FROM absent", "no such table: absent"),
+        ("SELECT x, FROM {split}", 'near "FROM": syntax error'),
+        ("DROP TABLE {split}", 'near "DROP": syntax error'),
+        ("SELECT label FROM {split}", r"found the columns \['label'\], expected features and"),
+    ],
+)
+def test_a_query_that_gives_no_rows_is_refused(sqlite, query, message):
+    with pytest.raises(DataError, match=message):
+        sqlite(query)
+
+
+def test_a_path_without_a_database_is_refused_and_none_is_made(sqlite, tmp_path):
+    with pytest.raises(DataError, match=r"none\.sqlite: unable to open database file"):
+        sqlite(path=str(tmp_path / "none.sqlite"))
+    assert not os.path.exists(tmp_path / "none.sqlite")
+    (tmp_path / "text.sqlite").write_text("no database, but a text of some length" * 9)
+    with pytest.raises(DataError, match=r"text\.sqlite: file is not a database"):
+        sqlite(path=str(tmp_path / "text.sqlite"))
+
+
+def test_its_settings_make_it():
+    assert isinstance(instantiate(load_config(["data=sql"]).data), SQLite)

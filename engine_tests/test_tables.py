@@ -1,0 +1,108 @@
+"""CSV files: what their cells become, in which order, and what is refused."""
+
+import numpy as np
+import pytest
+from my_project.data.tables import Table
+from my_project.engine.errors import DataError
+from my_project.engine.input.bad_records import find_bad_record
+from my_project.engine.settings.config import instantiate, load_config
+from my_project.model import MLP
+
+FILES = {
+    "train1.csv": 'x,"a name",label,y\r\n0,"quoted, text",1,0.5\r\n1,,0,1.5\r\n\r\n2,t,1,2.5\r\n',
+    "train2.csv": "x,a name,label,y\n3,t,0,-1e3\n4,t,1,4.5",
+    "test1.csv": "\ufeffx,a name,label,y\n9,t,1,9.5\n",
+}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """table(**arguments): a Table over the files above, which lie in tmp_path."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_bytes(text.encode())
+
+    def table(**arguments):
+        columns = {"features": ["y", "x"], "label": "label", "classes": 2, "batch_size": 2}
+        made = Table(str(tmp_path / "{split}*.csv"), **{**columns, **arguments})
+        made.prepare()
+        return made
+
+    return table
+
+
+def test_the_named_columns_of_all_files_come_in_order(table, batches):
+    (first, labels), second, (last, _) = batches(table(), "train")
+    assert first.tolist() == [[0.5, 0], [1.5, 1]]
+    assert (first.dtype, labels.dtype) == (np.float32, np.int32)
+    assert labels.tolist() == [1, 0]
+    assert second[0].tolist() == [[2.5, 2], [-1000, 3]]
+    assert last.tolist() == [[4.5, 4]]
+    assert batches(table(), "test")[0][0].tolist() == [[9.5, 9]]
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+def test_an_epoch_holds_each_row_once_and_goes_on_after_a_restart(
+    table, batches, same, memory_fraction
+):
+    dataset = table(memory_fraction=memory_fraction, batch_size=1)
+    straight = batches(dataset, count=10, training=True)
+    assert sorted(features[0, 1] for features, _ in straight[:5]) == [0, 1, 2, 3, 4]
+    stop = {"start_step" if memory_fraction else "saved_after": 3}
+    assert same(straight[3:], batches(dataset, count=7, training=True, **stop))
+
+
+def test_a_model_learns_from_a_table(table, fit, tmp_path):
+    results = fit(tmp_path / "run", 20, MLP(hidden=8, classes=2), table())
+    assert np.isfinite(results["loss"])
+
+
+def test_another_delimiter_separates_cells(table, batches, tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text("x;y;label\n1;2;0\n3;4;1\n")
+    found = batches(table(delimiter=";"), "test")
+    assert found[0][0].tolist() == [[2, 1], [4, 3]]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1,t,abc,2.5", "column 'label' is not a valid int32: abc"),
+        ("1,t,1,", "column 'y' is required but missing"),
+        ("1,t,1", "Expect 4 fields but have 3"),
+        ("1,t,1,2.5,6", "Expect 4 fields but have 5"),
+        ("1,t,2,2.5", "expected labels from 0 to 1, found 2"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named_with_file_row_and_column(table, tmp_path, row, message):
+    with open(tmp_path / "train2.csv", "a") as file:
+        file.write(f"\n\n{row}\n")
+    with pytest.raises(DataError, match=rf"train2\.csv: row 5: {message}.*; correct the file"):
+        find_bad_record(table(), "train")
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
+    with pytest.raises(DataError, match=r"train1\.csv: .* x, a name, label, y; expected z, in"):
+        table(features=["x", "z"])
+
+
+def test_a_file_with_columns_in_another_order_is_refused(table, tmp_path):
+    (tmp_path / "train2.csv").write_text("y,x,label,a name\n")
+    with pytest.raises(DataError, match=r"train2\.csv: .* y, x, .*; expected x, a name, label, y"):
+        table()
+
+
+def test_a_pattern_that_matches_no_file_is_refused(table):
+    dataset = table()
+    dataset.pattern = "nowhere/{split}*.csv"
+    with pytest.raises(DataError, match=r"nowhere/train\*\.csv: no file matches"):
+        dataset.prepare()
+
+
+def test_a_file_that_is_no_text_is_refused(table, tmp_path):
+    (tmp_path / "train1.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"train1\.csv: .*expected CSV in UTF-8"):
+        table()
+
+
+def test_its_settings_make_it():
+    assert isinstance(instantiate(load_config(["data=tables"]).data), Table)

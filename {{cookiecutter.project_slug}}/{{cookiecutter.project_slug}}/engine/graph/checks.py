@@ -1,0 +1,190 @@
+"""Mistakes that TensorFlow lets pass in silence, found by looking at the graph."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import re
+from typing import Any, Iterable, Iterator
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ModelError
+
+# These draw from a state that a checkpoint does not hold.
+STATEFUL_RANDOM = re.compile(
+    r"(?!Stateless).*(Random|Multinomial|TruncatedNormal|CandidateSampler|DistortedBoundingBox"
+    r"|Stateful(Uniform|StandardNormal)|Fractional(Avg|Max)Pool)"
+)
+SHAPES = re.compile(r"(?i)shape|dimension|rank|ndim")
+WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
+
+
+def ancestors(targets: Iterable[tf.Operation]) -> set[tf.Operation]:
+    """The targets and all operations that run when they do."""
+    queue = list(targets)
+    seen = set(queue)
+    while queue:
+        operation = queue.pop()
+        if operation.type == "NextIteration":
+            continue  # leads to the turn of the loop before this one
+        inputs = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
+        queue.extend(inputs - seen)
+        seen |= inputs
+    return seen
+
+
+def writes_since(count: int) -> list[tf.Operation]:
+    """Operations that write variables, among those after the graph's first `count`.
+
+    The variables' initialisers are no such: they run before all steps.
+    """
+    graph = tf.get_default_graph()
+    variables = tf.global_variables() + tf.local_variables()
+    initializers = {variable.initializer for variable in variables}
+    added = graph.get_operations()[count:]
+    return [op for op in added if WRITES.match(op.type) and op not in initializers]
+
+
+def check_no_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> None:
+    """Raises ModelError if a variable is written before the loss is known to be finite."""
+    before = ancestors([loss.op])
+    early = [op.name for op in writes if op in before or _loop_of(op) is not _loop_of(loss.op)]
+    if early:
+        raise ModelError(
+            f"{', '.join(early)}: a variable is written before the loss is known, so that a NaN "
+            "could get into it, or in a loop of its own; use the new value itself in call, and "
+            "give the write to self.add_update outside of loops"
+        )
+
+
+def _loop_of(operation: tf.Operation) -> Any:
+    """The innermost while loop that an operation is in, None outside of loops."""
+    context = operation._get_control_flow_context()
+    while context is not None and not context.IsWhileContext():
+        context = context.outer_context
+    return context
+
+
+def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
+    """Raises ModelError for random numbers that a restart would not repeat, data's included."""
+    found = [(operation.name, operation.type) for operation in ancestors(targets)]
+    for function in tf.get_default_graph().as_graph_def().library.function:
+        found += [(f"{function.signature.name}/{node.name}", node.op) for node in function.node_def]
+    for name, kind in found:
+        if STATEFUL_RANDOM.match(kind):
+            raise ModelError(
+                f"{name} ({kind}) draws other numbers after a restart: in a model's call, use the "
+                "Dropout of this package, or tf.random.stateless_* keyed by completed_steps()"
+            )
+
+
+def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
+    """Raises ModelError unless a train op raises the global step once."""
+    always, conditional = 0, 0
+    for operation in ancestors([train_op]):
+        if WRITES.match(operation.type):
+            written, in_cond = operation.inputs[0].op, False
+            while written.type in ("Enter", "Switch"):  # the doors into a loop and into a cond
+                in_cond |= written.type == "Switch"
+                written = written.inputs[0].op
+            if written is global_step.handle.op:
+                always, conditional = always + (not in_cond), conditional + in_cond
+    if always > 1 or not always + conditional:
+        raise ModelError(
+            f"the train op that optimize returned raises the global step {always} times, expected "
+            "once; give global_step=tf.train.get_global_step() to one apply_gradients or minimize"
+        )
+
+
+def check_writes(
+    model: tf.keras.layers.Layer, train_op: tf.Operation, writes: Iterable[tf.Operation]
+) -> None:
+    """Raises ModelError if a step leaves some of the writes out, is unguarded, or writes twice."""
+    needed = ancestors([train_op])
+    left_out = [op.name for op in writes if op not in needed]
+    if left_out:
+        raise ModelError(
+            f"{model.name}.optimize leaves {', '.join(left_out)} out, such as BatchNorm's "
+            "statistics; hand updates and writes to optimize.guard, as Model.optimize does"
+        )
+    if not any(op.type == "CheckNumerics" for op in needed):
+        raise ModelError(
+            f"{model.name}.optimize would write a NaN into the variables; take the gradients of "
+            "self.optimization.gradients and write inside of optimize.guard"
+        )
+    written = collections.Counter(op.inputs[0].op.name for op in writes)
+    twice = [name for name, times in written.items() if times > 1]
+    if twice:
+        raise ModelError(
+            f"{model.name}: {', '.join(twice)} is written twice in a step, in any order, as by a "
+            "BatchNorm layer that is called twice; take two layers, or training=False in one call"
+        )
+
+
+def check_all_tracked(model: tf.keras.layers.Layer, made: Iterable[tf.Variable] = ()) -> None:
+    """Raises ModelError for variables that training would pass over.
+
+    Args:
+        made: those that the model's call has made.
+    """
+    tracked = {variable.op.name for variable in model.variables}
+    own = [v for v in made if v.op.name.startswith(f"{model.name}/")]
+    names = dict.fromkeys(v.op.name for v in [*tf.trainable_variables(), *own])
+    lost = [name for name in names if name not in tracked]
+    if lost:
+        raise ModelError(
+            f"{model.name}: {', '.join(lost)} would not be trained: keep each layer and "
+            "variable in an attribute, a list or a dict of the model, not in a tuple"
+        )
+
+
+def check_nested_settings(model: tf.keras.layers.Layer) -> None:
+    """Raises ModelError for a model in the model whose own settings would be passed over."""
+    found = [item if isinstance(item, list) else [item] for item in vars(model).values()]
+    for part in [item for items in found for item in items]:  # `submodules` warns on 1.15
+        warm_start = getattr(part, "warm_start", None)
+        if getattr(part, "freeze", ()) or getattr(warm_start, "checkpoint", ""):
+            raise ModelError(
+                f"{part.name}: freeze and warm_start of a model inside of another are not looked "
+                f"at; give them to {model.name}"
+            )
+
+
+def check_names_free(model: tf.keras.layers.Layer, named: Iterable[str], *taken: str) -> None:
+    """Raises ModelError for a number of a name that another number has."""
+    for name in set(named) & set(taken):
+        raise ModelError(f"{model.name}: the name {name} is taken; choose another")
+
+
+def one_for_each(value: tf.Tensor, what: str) -> tf.Tensor:
+    """The same numbers; raises ModelError if they are more than one for each example."""
+    if (value.shape.rank or 0) > 1:
+        raise ModelError(
+            f"{what} is {value.shape}, expected [batch] or a single number; labels [batch] and "
+            "outputs [batch, 1] make one for each pair of examples"
+        )
+    return value
+
+
+def image_shape(model: tf.keras.layers.Layer, features: Any) -> list[int]:
+    """The rows, columns and channels of features of that shape; raises ModelError for others."""
+    if not isinstance(features, tf.TensorShape) or features.rank != 4:
+        raise ModelError(
+            f"{model.name}: found features {tf.nest.map_structure(str, features)}, expected images "
+            "[batch, rows, columns, channels]; choose another model or data"
+        )
+    return features.as_list()[1:]
+
+
+@contextlib.contextmanager
+def shape_errors(model: tf.keras.layers.Layer) -> Iterator[None]:
+    """Turns TensorFlow's errors about shapes into one line; it names the layer or operation."""
+    try:
+        yield
+    except ValueError as error:
+        # The last of the lines in which AutoGraph says how it came there.
+        message = str(error).rpartition("ValueError: ")[2].strip().partition("\n")[0]
+        if not SHAPES.search(message):
+            raise
+        raise ModelError(f"{model.name}: {message}") from error

@@ -1,0 +1,249 @@
+"""How variables follow a loss: in updates that happen whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, ContextManager, NamedTuple, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ...model.schedules import Schedule, constant
+from ..errors import ConfigError, ModelError
+from .averages import Averages, zeros_beside
+from .checks import ancestors
+from .dropout import completed_steps
+from .gradients import Pairs, check_finite, clip_gradients, dense_values, summed_up
+
+HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
+KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
+# Their rate must be a number or a tensor, which would stay what it is in the loop of the graph.
+REFUSED = re.compile("(Ftrl|ProximalAdagrad|ProximalGradientDescent|AdagradDA)Optimizer")
+
+
+class Gradients(NamedTuple):
+    """What one batch asks of the variables."""
+
+    pairs: Pairs  # (gradient, variable); with `accumulate` summed up over batches
+    clipped: Pairs  # what is applied
+    finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
+
+
+@dataclass(eq=False)
+class Optimization:
+    """The optimiser, its learning rate, and what is done to gradients before and after it.
+
+    A step is a batch, also with `accumulate`, since the order of the data is a function of the
+    global step; a checkpoint between two updates holds the gradients gathered so far.
+
+    Args:
+        learning_rate: step size of the optimiser.
+        schedule: global step, int64 [] -> factor of the learning rate; see `schedules`.
+        optimizer: makes an optimiser of `tf.train` from its argument `learning_rate`.
+        clip: how to limit gradients: one of {"value": x}, {"norm": x} (of each gradient) and
+            {"global_norm": x} (of all together); 0 and None mean no limit.
+        accumulate: batches whose mean gradient, then clipped, makes one update.
+        ema_decay: of the averages of the weights, which evaluation uses; 0 is off.
+        loss_scale: what keeps small gradients from vanishing in float16, and switches mixed
+            precision on (https://arxiv.org/abs/1710.03740); 0 is off.
+
+    Raises:
+        ConfigError: a number has no meaning, or the optimiser takes no function as its rate.
+    """
+
+    learning_rate: float = 1e-3
+    schedule: Schedule = field(default_factory=constant)
+    optimizer: Any = tf.train.AdamOptimizer
+    clip: dict[str, float] | None = None
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    loss_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1 or not 0 <= self.ema_decay < 1 or self.loss_scale < 0:
+            raise ConfigError(
+                f"model: found accumulate={self.accumulate}, ema_decay={self.ema_decay}, "
+                f"loss_scale={self.loss_scale}; expected 1 or more, a share below 1, 0 or more"
+            )
+        if not 0 <= self.learning_rate < math.inf or not callable(self.schedule):
+            raise ConfigError(
+                f"model: found learning_rate={self.learning_rate}, schedule={self.schedule}; "
+                "expected 0 or more, and a function of model.schedules"
+            )
+        self.averages = Averages(self.ema_decay)
+        try:
+            self.optimizer = self.optimizer(learning_rate=lambda: self.rate(completed_steps()))
+        except TypeError as error:
+            raise ConfigError(
+                f"model.optimizer: {error}; expected a class of tf.train, to which the model gives "
+                f"the learning rate (in YAML with _partial_: true): {KNOWN}Optimizer"
+            ) from None
+        name = type(self.optimizer).__name__
+        if not isinstance(self.optimizer, tf.train.Optimizer) or REFUSED.fullmatch(name):
+            raise ConfigError(
+                f"model.optimizer: {name} is no optimiser of tf.train whose learning rate may be a "
+                f"function, so that it follows a schedule; these are {KNOWN}Optimizer"
+            )
+        plain = (tf.train.GradientDescentOptimizer, tf.train.MomentumOptimizer)
+        self._squares = not isinstance(self.optimizer, plain)  # gradients, element by element
+        self._sums: dict[str, tf.Variable] = {}
+
+    def rate(self, global_step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of the update that follows `global_step` int64 [] steps: float32 []."""
+        return tf.cast(self.learning_rate * self.schedule(global_step), tf.float32)
+
+    def check_updates(self, last_step: int) -> None:
+        """Raises ConfigError if the last steps, or all of them, would change nothing."""
+        if self.accumulate > last_step:
+            raise ConfigError(f"model.accumulate={self.accumulate}: no update in {last_step} steps")
+        cpu = tf.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default(), tf.Session(config=cpu) as session:
+            rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))
+        if self.learning_rate and not rate:
+            zero = f"model.schedule: the learning rate is 0 before the last step, {last_step}"
+            raise ConfigError(f"{zero}; set model.schedule.last_step={last_step}")
+
+    def update(
+        self,
+        loss: tf.Tensor,
+        variables: Sequence[tf.Variable],
+        updates: Sequence[tf.Operation] = (),
+        writes: Sequence[tf.Operation] = (),
+    ) -> tf.Operation:
+        """One step of the variables and of the global step, with all that belongs to it.
+
+        Args:
+            loss: float32 [].
+            variables: those to train.
+            updates, writes: see `guard`.
+
+        Returns:
+            The operation that has written everything. Running it raises InvalidArgumentError,
+            with the name of the loss or gradient and "Tensor had NaN" or "Tensor had Inf", before
+            anything is written.
+        """
+        gradients = self.gradients(loss, variables)
+        with guard([gradients], updates, writes):
+            return self.apply(gradients, tf.train.get_or_create_global_step())
+
+    def gradients(self, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> Gradients:
+        """The gradients of a loss, their norms as summaries, and the check that they are finite.
+
+        Raises:
+            ModelError: there is no variable, or one that does not influence the loss.
+        """
+        if not variables:
+            raise ModelError("no variable to train; make some, or let model.freeze match less")
+        scaled = loss * self.loss_scale if self.loss_scale else loss
+        pairs = self.optimizer.compute_gradients(scaled, list(variables))
+        without = [variable.op.name for gradient, variable in pairs if gradient is None]
+        if without:
+            raise ModelError(
+                f"the loss does not depend on {', '.join(without)}; use these variables in call, "
+                "or create them with trainable=False"
+            )
+        # On 1.15, that one takes no function for its rate where gradients are sparse.
+        dense = isinstance(self.optimizer, tf.train.GradientDescentOptimizer)
+        pairs = [(summed_up(gradient, dense), variable) for gradient, variable in pairs]
+        if self.loss_scale:
+            pairs = [(tf.math.scalar_mul(1 / self.loss_scale, g), v) for g, v in pairs]
+        tf.summary.scalar("gradient_norm", tf.global_norm([gradient for gradient, _ in pairs]))
+        for gradient, variable in pairs:
+            tf.summary.scalar(f"gradient_norm/{variable.op.name}", tf.norm(dense_values(gradient)))
+        if self.accumulate > 1:
+            pairs = [
+                (self._sum(v).read_value() + tf.convert_to_tensor(gradient) / self.accumulate, v)
+                for gradient, v in pairs
+            ]
+        # A sum costs less than a check, and clipping needs it. Only if one is not finite is each
+        # checked by name; the clipped ones, too: a norm that overflows makes them NaN.
+        squares = [tf.nn.l2_loss(dense_values(gradient)) for gradient, _ in pairs]
+        clipped = clip_gradients(pairs, self.clip or {}, squares)
+        rate = self.rate(completed_steps())
+        sums = [tf.cast(each, tf.float32) for each in [loss, rate, *squares]]
+        finite = tf.cond(
+            tf.reduce_all(tf.is_finite(tf.stack(sums))),
+            tf.no_op,
+            lambda: tf.group(
+                tf.debugging.check_numerics(loss, "the loss is not finite"),
+                tf.debugging.check_numerics(rate, "the learning rate is not finite"),
+                *check_finite(pairs, squared=False),
+                *check_finite(clipped, self._squares),
+            ),
+        )
+        with tf.control_dependencies([finite]):  # a histogram of what is not would fail first
+            for gradient, variable in pairs:
+                name, values = f"gradients/{variable.op.name}", tf.identity(dense_values(gradient))
+                tf.summary.histogram(name, values, collections=[HISTOGRAMS])
+        return Gradients(pairs, clipped, tf.group(finite))
+
+    def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
+        """Writes the variables, and raises the global step if it is given; inside a `guard`."""
+        if self.accumulate == 1:
+            done = self._apply(gradients.clipped)
+        else:
+            full = tf.equal((completed_steps() + 1) % self.accumulate, 0)
+            keep = [(self._sum(variable), total) for total, variable in gradients.pairs]
+            done = tf.cond(
+                full,
+                lambda: self._apply(gradients.clipped),
+                lambda: tf.group(
+                    *[kept.assign(total) for kept, total in keep],
+                    # Before the first update, too, evaluation finds averages.
+                    self.averages.move(
+                        [variable for _, variable in gradients.pairs],
+                        tf.cast(completed_steps() < self.accumulate, tf.float32),
+                    ),
+                ),
+            )
+        if global_step is None:
+            return done
+        with tf.control_dependencies([done]):
+            return tf.group(global_step.assign_add(1))
+
+    def _apply(self, clipped: Pairs) -> tf.Operation:
+        variables = [variable for _, variable in clipped]
+        with tf.control_dependencies([self.optimizer.apply_gradients(clipped)]):
+            sums = [self._sum(variable) for variable in variables if self.accumulate > 1]
+            resets = [kept.assign(tf.zeros_like(kept)) for kept in sums]
+            average = self.averages.update(variables, completed_steps() // self.accumulate)
+            return tf.group(*resets, average)
+
+    def _sum(self, variable: tf.Variable) -> tf.Variable:
+        """Where the gradients of a variable are gathered until the next update."""
+        return zeros_beside(variable, "gradient_sum", self._sums)
+
+
+def guard(
+    gradients: Sequence[Gradients],
+    updates: Sequence[tf.Operation] = (),
+    writes: Sequence[tf.Operation] = (),
+) -> ContextManager[None]:
+    """What is built inside of the `with` writes nothing unless all these gradients are finite.
+
+    A check for each gradient alone would let the other variables be written first, and the
+    next checkpoint would hold a half-made step.
+
+    Args:
+        gradients: of one loss, or of several that make one step.
+        updates: what else belongs to this step, such as BatchNorm's statistics.
+        writes: the operations by which the updates write variables; they wait, too. What they
+            write is checked: statistics may overflow where no gradient does.
+    """
+    finite = [batch.finite for batch in gradients]
+    here = tf.get_default_graph()._get_control_flow_context()
+    written = {
+        write.name: write.inputs[-1]
+        for write in writes
+        if write._get_control_flow_context() is here and write.inputs[-1].dtype.is_floating
+    }
+    # A value that another of the writes has to come before cannot be checked before all.
+    if not ancestors(value.op for value in written.values()).intersection(writes):
+        for name, value in written.items():
+            message = f"what {name} writes is not finite"
+            finite.append(tf.debugging.check_numerics(value, message).op)
+    for operation in [*updates, *writes]:
+        # Layers build their updates while they are called, before the guard can exist.
+        operation._add_control_inputs(finite)
+    return tf.control_dependencies([*finite, *updates])

@@ -1,0 +1,116 @@
+"""Errors about bad data that name the place: TensorFlow's own name neither file nor record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Iterator
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from .elements import CPU, arguments, batch_of_one
+
+if TYPE_CHECKING:
+    from ...data.dataset import Dataset
+
+logger = logging.getLogger(__name__)
+
+# What a message says of an error in the input, and of a label that a loss on the CPU refuses.
+INPUT = re.compile(r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)")
+LABEL = re.compile(r"label value of .* outside the valid range of \[0, (\d+)\)")
+
+
+def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """The same labels, integers of any shape, checked to be 0 to classes - 1; for `convert`.
+
+    The loss of any other label is an error on a CPU, but on a GPU it is NaN.
+    """
+    valid = tf.reduce_all((labels >= 0) & (labels < classes))
+    text = f"expected labels from 0 to {classes - 1}, found"
+    with tf.control_dependencies([tf.debugging.Assert(valid, [text, labels])]):
+        return tf.identity(labels)
+
+
+@contextlib.contextmanager
+def locate_bad_record(dataset: Dataset) -> Iterator[None]:
+    """Turns an error of TensorFlow that bad data have caused into one that names the place.
+
+    Raises:
+        DataError: see `find_bad_record`; errors of other causes pass as they are.
+    """
+    try:
+        yield
+    except (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError):
+        raise  # another machine is gone, or the session is being closed
+    except tf.errors.OpError as error:
+        label = LABEL.search(error.message)
+        if not label and not INPUT.search(error.message):
+            raise
+        logger.warning("bad data; reading it again, record by record, to find the place")
+        for split in dataset.splits:
+            find_bad_record(dataset, split, int(label.group(1)) if label else None)
+        raise
+
+
+def find_bad_record(dataset: Dataset, split: str, classes: int | None = None) -> None:
+    """Reads, keeps, decodes and converts all records of a split, one by one; slow.
+
+    Args:
+        dataset: prepared.
+        split: one of its splits.
+        classes: labels must be below it; default the dataset's own `classes`, if it has any.
+
+    Raises:
+        DataError: about the first bad record: its file and number, what was found and expected.
+    """
+    sources = dataset.files(split)
+    if dataset.overrides("records"):
+        sources = [" and ".join(sources[:4]) or f"{type(dataset).__name__}, {split} split"]
+    with tf.Graph().as_default(), tf.Session(config=CPU) as session:
+        source = tf.placeholder(tf.string, [])
+        records = dataset.records(split) if dataset.overrides("records") else dataset.read(source)
+        iterator = tf.data.make_initializable_iterator(records)
+        record = iterator.get_next()
+        kept = dataset.keep(*arguments(batch_of_one(record)))
+        decoded = dataset.decode(*arguments(record))
+        features, labels = dataset.convert(*arguments(batch_of_one(decoded)))
+        classes = classes or getattr(dataset, "classes", None)
+        if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
+            labels = valid_labels(labels, classes)
+        shapes = [tf.shape(array) for array in tf.nest.flatten(decoded)]
+        session.run(tf.tables_initializer())
+        first: Any = None  # the shapes of the first record
+        for place in sources:
+            number, problem = 1, ""
+            try:
+                session.run(iterator.initializer, {source: place})
+                while not problem:
+                    arrays = tf.nest.flatten(session.run(record))
+                    feeds = dict(zip(tf.nest.flatten(record), arrays))
+                    if np.all(session.run(kept, feeds)):
+                        found = str(session.run([shapes, features, labels], feeds)[0])
+                        first = first or found
+                        if found != first and dataset.padding is None:
+                            problem = f"found arrays of shape {found}, expected {first} as in the "
+                            problem += "first record, or `padding` to be stated"
+                    number += not problem
+            except tf.errors.OutOfRangeError:
+                continue  # the end of the file
+            except tf.errors.OpError as error:
+                problem = _reason(error.message)
+            raise DataError(dataset.describe_bad_record(place, number, problem))
+
+
+def _reason(message: str) -> str:
+    """The line of a message of TensorFlow, of either runtime, that says what is wrong."""
+    own = re.search(r"DataError: (.+)", message)  # of numpy_map
+    if own:
+        return own.group(1)
+    text = message.partition("\n\t [[")[0]
+    text = re.sub(r"(?s)^Graph execution error:.*(Node: '\S+'\n| iterator: \S+: )", "", text)
+    text = re.sub(r"\d+ root error\(s\) found\.\s+\(0\) [\w ]+: |\{\{\w+ \S+\}\} ", "", text)
+    text = re.sub(r"assertion failed: \[(.*?)\] \[(.*)\]", r"\1 \2", text)
+    return text.strip().splitlines()[0].rstrip(".")

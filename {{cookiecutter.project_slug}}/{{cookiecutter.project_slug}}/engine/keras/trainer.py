@@ -1,0 +1,147 @@
+"""Trains through `keras.Model.fit`: the same steps in the same run directory, Keras' callbacks."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ...data.dataset import Dataset
+from ...model.model import Model, total
+from ...train.hooks.best import BestHook
+from ...train.hooks.early_stop import EarlyStopHook
+from ...train.hooks.evaluate import EvaluateHook
+from ...train.hooks.log import LogHook
+from ...train.trainer import SessionTrainer
+from ..errors import ConfigError
+from ..loop.checkpoint import CheckpointHook
+from ..loop.evaluation import Evaluation
+from ..loop.nan import NanHook
+from ..loop.signals import SignalHook
+from ..loop.stream_position import training_batches
+from ..run.run import Run
+from .fit_loop import FitLoop, ScalarsHook
+from .hdf5 import inference_model, save_model, trained_with
+
+
+class KerasTrainer(SessionTrainer):
+    """`KerasTrainer(...).fit(model, dataset)`: Keras compiles the loss and drives the loop.
+
+    A step is the model's own, as under SessionTrainer: its optimiser, schedule and guard. So the
+    checkpoints are the same, too, and a run may go on under either. It evaluates at the end of
+    each epoch; callbacks find the numbers as val_loss and val_<measure>. In lines about training,
+    the loss is that of the batch, and measures are means since the epoch began.
+
+    Args:
+        callbacks: your own tf.keras.callbacks.Callback objects.
+        others: see `SessionTrainer`; evaluate_..., histograms and steps_per_loop change nothing.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        if self.hooks or self.profile_steps:
+            raise ConfigError(
+                f"trainer: found {len(self.hooks)} hooks, profile_steps={self.profile_steps}; "
+                "expected callbacks instead, such as tf.keras.callbacks.TensorBoard for a profile"
+            )
+        self.callbacks = list(callbacks)
+        refused = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
+        for callback in self.callbacks:
+            if isinstance(callback, refused):
+                raise ConfigError(
+                    f"trainer.callbacks: {type(callback).__name__} cannot set the rate of the "
+                    "model's own optimiser; set schedule, which also holds after a restart"
+                )
+
+    def _build(self, model: Model, dataset: Dataset, run: Run, last_step: int) -> tuple:
+        """One graph, as the session trainer's, but for the loop."""
+        if not self._role.alone:
+            raise ConfigError("trainer=keras: trains on one machine; take trainer=session")
+        trained_with(model, {})  # what a file cannot hold is said now, not after training
+        iterator, inputs = training_batches(dataset, run, self.limit_batches)
+        features, labels = iterator.get_next()
+        # The tensors themselves, which Keras now knows as inputs: nothing has to be fed.
+        features = tf.nest.map_structure(lambda tensor: tf.keras.Input(tensor=tensor), features)
+        train_op, loss, outputs = model.build_step(features, labels)
+        self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
+        means = model.means(loss, outputs, labels)
+        # Not what the model has written itself, nor what looks at several outputs.
+        single = not any(map(tf.nest.is_nested, (outputs, labels)))
+        given = model.loss_function if single and type(model).loss is Model.loss else None
+        compiled = tf.keras.Model(tf.nest.flatten(features), tf.nest.flatten(outputs)[0])
+        compiled.compile(
+            optimizer=_Step(train_op),
+            # In a function: of an object, which it may be, Keras asks more than to be called.
+            loss=lambda y_true, y_pred: (
+                given(y_true, y_pred) if given else total(model.loss(outputs, labels))
+            ),
+            # Functions: with a loss of ours, Keras takes the name "accuracy" for another measure.
+            metrics=[_metric(name, mean) for name, mean in means.items() if name != "loss"],
+            target_tensors=tf.nest.flatten(labels)[:1],
+        )
+        # Now, since TensorFlow 2.x warns of control edges from a step that a session has already.
+        compiled._make_train_function()
+        for variable in (v for metric in compiled.metrics for v in metric.variables):
+            tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
+        inference = inference_model(model, features)
+        epoch, ends = dataset.steps_per_epoch(dataset.training_split), (1, last_step)
+        evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.limit_batches)
+        scaffold = self._scaffold(model)
+        how: tuple = (scaffold.saver, *self.checkpoint_every, inputs, ends[1:])
+        checkpoint = CheckpointHook(run.checkpoint_prefix, *how)
+        how = (epoch, 0, ends[1:], checkpoint.save, lambda: self.stopped_by)
+        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
+        self._signals = SignalHook()
+        step = tf.train.get_global_step().read_value()
+        rate = tf.summary.scalar("learning_rate", model.optimization.rate(step - 1))
+        hooks = [
+            LogHook({}, dataset.batch_size, run.metrics, *self.log_every, ends),
+            self._nan,
+            ScalarsHook(
+                *(run.directory, rate, *self.summary_every, ends),
+                *(dataset.batch_size, (), run.config),
+            ),
+            checkpoint,  # before the evaluation, as under the session trainer
+            evaluate,
+            BestHook(evaluate, run.best, scaffold.saver, **self.best),
+            EarlyStopHook(evaluate, **self.early_stop),
+            self._signals,
+        ]
+
+        def save() -> None:
+            save_model(inference, model, labels, f"{run.directory}/model.h5")
+
+        csv = tf.keras.callbacks.CSVLogger(f"{run.directory}/epochs.csv", append=True)
+        callbacks = [csv, *self.callbacks]
+        loop = FitLoop(compiled, hooks, evaluate, save, callbacks, epoch, last_step)
+        # After the last checkpoint: a file that cannot be written must not cost that.
+        return tf.no_op(), loop, [*inputs, *hooks[:-1], loop, self._signals], scaffold
+
+
+class _Step(tf.keras.optimizers.Optimizer):
+    """Hands a train op to Keras, which would otherwise build an update of its own."""
+
+    def __init__(self, train_op: tf.Operation) -> None:
+        super().__init__("step")
+        self._train_op = train_op
+
+    def get_updates(self, loss: tf.Tensor, params: list[tf.Variable]) -> list[tf.Operation]:
+        return [self._train_op]
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def _metric(name: str, mean: tf.Tensor) -> Any:
+    """Lets Keras call a mean by its name, and average it over an epoch."""
+
+    def metric(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        del y_true, y_pred
+        return mean
+
+    metric.__name__ = name
+    return metric

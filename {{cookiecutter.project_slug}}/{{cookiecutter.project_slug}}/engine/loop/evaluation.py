@@ -1,0 +1,85 @@
+"""Exact evaluation: the mean of every measure over every example of a split, each once."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import tensorflow.compat.v1 as tf
+
+from ...data.dataset import Dataset
+from ...model.model import Model
+from ..errors import DataError
+from ..input.sizes import count_records
+
+
+class Evaluation:
+    """The evaluation part of a graph; shares the variables of the model that is trained.
+
+    Args:
+        model: already built.
+        dataset: gives the batches.
+        split: which to evaluate.
+        only: the first so many batches; 0 is all.
+
+    Attributes:
+        outputs, labels: tensors of the batch that is evaluated.
+    """
+
+    def __init__(self, model: Model, dataset: Dataset, split: str, only: int = 0) -> None:
+        if count_records(dataset, split, most=1) < 1:
+            raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
+        self.split = split
+        self._averages = model.optimization.averages
+        # The first use of a model makes its variables, whose names are to have no scope before.
+        with tf.name_scope(f"evaluate_{split}" if model.built else None):
+            batches = dataset.batches(split).take(only or -1)
+            self._iterator = tf.data.make_initializable_iterator(batches)
+            features, self.labels = self._iterator.get_next()
+            self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
+            self._size = tf.shape(tf.nest.flatten(features)[0])[0]
+            # A mean of a short last batch weighs less than that of a full one.
+            self._sums = {
+                name: mean * tf.cast(self._size, tf.float32)
+                for name, mean in model.means(loss, self.outputs, self.labels).items()
+            }
+
+        #: What `run` finds: "loss" and each measure.
+        self.names = list(self._sums)
+
+    def run(
+        self,
+        session: tf.Session,
+        stopped: Callable[[], Any] = lambda: None,
+        fetches: Any = (),
+        seen: Callable[[Any], Any] = lambda values: None,
+    ) -> dict[str, float]:
+        """The means over all examples; with averages of the weights, theirs.
+
+        Args:
+            session: holds the weights.
+            stopped: looked at before each batch; if true, there is no result, but {}.
+            fetches: what else to compute for each batch.
+            seen: called with the values of these.
+        """
+        with self._averages.in_place(session):
+            return self._means(session, stopped, fetches, seen)
+
+    def _means(
+        self,
+        session: tf.Session,
+        stopped: Callable[[], Any],
+        fetches: Any,
+        seen: Callable[[Any], Any],
+    ) -> dict[str, float]:
+        session.run(self._iterator.initializer)
+        totals, examples = dict.fromkeys(self._sums, 0.0), 0
+        while not stopped():
+            try:
+                sums, size, values = session.run([self._sums, self._size, fetches])
+            except tf.errors.OutOfRangeError:
+                return {name: total / examples for name, total in totals.items()}
+            seen(values)
+            examples += int(size)
+            for name, value in sums.items():
+                totals[name] += float(value)
+        return {}

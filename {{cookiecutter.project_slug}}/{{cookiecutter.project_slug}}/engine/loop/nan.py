@@ -1,0 +1,109 @@
+"""Reports a number that is not finite, with what is needed to see it again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ...train.hooks.every import EveryHook
+from ..errors import RunError
+from ..graph.checks import ancestors
+from .stream_position import StreamPositionHook
+
+
+class NanHook(EveryHook):
+    """Saves the batch of a step in which `tf.debugging.check_numerics` failed, and says where.
+
+        hook = NanHook("nan", train_op, iterator, batch)
+        with tf.train.MonitoredTrainingSession(hooks=[hook]) as session, hook.reported():
+            while not session.should_stop():
+                session.run(train_op)
+
+    Such a step must not have written anything (see `optimize.guard`): then it can be looked at
+    again, whether it ran in the open or inside the graph.
+
+    Args:
+        directory: where `batch-<step>.npz` goes: arr_0, arr_1, ... in the order of `tf.nest`; the
+            step is the last that was done.
+        train_op: depends on the checks.
+        iterator: an initialisable one.
+        batch: (features, labels) of the training step, as the iterator gives them.
+        inputs: has saved positions of the iterator; None if to initialise it brings the batch
+            that follows the global step.
+        alone: whether no other worker moves the weights and the global step.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        train_op: tf.Operation,
+        iterator: tf.data.Iterator,
+        batch: tuple[Any, Any],
+        inputs: StreamPositionHook | None = None,
+        *,
+        alone: bool = True,
+    ) -> None:
+        super().__init__()
+        self.directory = directory
+        self._train_op = train_op
+        self._iterator = iterator
+        self._batch = tf.nest.flatten(batch)
+        self._inputs = inputs
+        self._alone = alone
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        self._session = session
+
+    @contextlib.contextmanager
+    def reported(self) -> Iterator[None]:
+        """Inside of the `with`, a check that fails becomes a RunError of one line."""
+        try:
+            yield
+        except tf.errors.InvalidArgumentError as error:
+            found = re.search(r"([^:\n]+?) *: Tensor had", error.message)
+            if not found:
+                raise
+            step = int(self._session.run(self._global_step))
+            try:
+                seen = self._see_again(step) if self._alone else "others have gone on since"
+            except (tf.errors.OpError, OSError) as failed:
+                seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
+            raise RunError(
+                f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
+                f"checkpoint holds it; {seen}; start a new run with a lower "
+                "model.learning_rate or model.loss_scale, or another model.clip"
+            ) from None
+
+    def _see_again(self, step: int) -> str:
+        session = self._session
+        session.run(self._iterator.initializer)
+        position = self._inputs.rewind(session, step) if self._inputs else step
+        for _ in range(step - position):
+            session.run(self._batch[0].op)
+        batch = session.run(self._batch)
+        os.makedirs(self.directory, exist_ok=True)
+        path = os.path.join(self.directory, f"batch-{step}.npz")
+        np.savez(path, *batch)
+        tensors = self._checked()
+        values = session.run(tensors, dict(zip(self._batch, batch)))
+        bad = [t for t, value in zip(tensors, values) if not np.isfinite(value).all()]
+        # A constant may well be: -inf masks. What made it of finite numbers comes before others.
+        made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & set(bad)]
+        first = (made or [t.op for t in bad] or [None])[0]
+        first = f"{first.name} ({first.type})" if first else "none, when it is computed again"
+        return f"its batch is {path}; the first result that is not finite: {first}"
+
+    def _checked(self) -> list[tf.Tensor]:
+        """What the checks depend on, in the order it was built."""
+        checks = [op for op in ancestors([self._train_op]) if op.type == "CheckNumerics"]
+        needed = ancestors(check.inputs[0].op for check in checks)
+        operations = [op for op in self._train_op.graph.get_operations() if op in needed]
+        # What is inside of loops and conditions cannot be fetched.
+        outside = [op for op in operations if not op._get_control_flow_context()]
+        return [out for op in outside for out in op.outputs if out.dtype.is_floating]

@@ -1,0 +1,132 @@
+"""The position of the input: saved beside each checkpoint, restored with it."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+
+import tensorflow.compat.v1 as tf
+
+from ...data.dataset import Dataset
+from ..run.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
+    """Saves an iterator, its shuffle buffer included, so that a restart gets the very next batch.
+
+    In a Saver of its own: the model's would restore it before it is initialised. Let it come
+    before the hook that writes checkpoints, and be one of its listeners.
+
+    Args:
+        iterator: an initialisable one; the session's start has initialised it.
+        directory: where positions go.
+        checkpoint_prefix: the model's checkpoints'; a position lives as long as its checkpoint.
+    """
+
+    def __init__(self, iterator: tf.data.Iterator, directory: str, checkpoint_prefix: str) -> None:
+        self._iterator = iterator
+        self._prefix = os.path.join(directory, "input")
+        self._checkpoint_prefix = checkpoint_prefix
+        self._saved = True
+
+    def begin(self) -> None:
+        os.makedirs(os.path.dirname(self._prefix), exist_ok=True)
+        self._global_step = tf.train.get_or_create_global_step()
+        saveable = tf.data.experimental.make_saveable_from_iterator(self._iterator)
+        self._saver = tf.train.Saver([saveable], max_to_keep=None)
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        step = int(session.run(self._global_step))
+        if os.path.exists(f"{self._prefix}-{step}.index"):
+            try:
+                self._saver.restore(session, f"{self._prefix}-{step}")
+                return
+            except (tf.errors.OpError, ValueError) as error:
+                logger.warning(
+                    "%s-%d cannot be read, as after a change of TensorFlow or of the data's code: "
+                    "%s",
+                    *(self._prefix, step, _first_line(error)[:200]),
+                )
+                session.run(self._iterator.initializer)
+        if step:
+            logger.warning("the input goes on with a new epoch, not with the next batch")
+        try:
+            self.before_save(session, step)
+        except tf.errors.OpError as error:
+            self._saved = False
+            logger.warning(
+                "the input's position cannot be saved (%s); a run that is continued begins a new "
+                "epoch, with all the records in another order",
+                _first_line(error),
+            )
+
+    def rewind(self, session: tf.Session, step: int) -> int:
+        """Goes back to the newest position saved up to a step; returns the step it was saved at.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        steps = [saved for saved in self._saved_steps() if saved <= step]
+        if not steps:
+            raise FileNotFoundError("no position of the input was saved")
+        self._saver.restore(session, f"{self._prefix}-{max(steps)}")
+        return max(steps)
+
+    def before_save(self, session: tf.Session, global_step_value: int) -> None:
+        if self._saved:
+            path = f"{self._prefix}-{global_step_value}"
+            self._saver.save(session, path, write_meta_graph=False, write_state=False)
+
+    def after_save(self, session: tf.Session, global_step_value: int) -> None:
+        for step in self._saved_steps():
+            if not os.path.exists(f"{self._checkpoint_prefix}-{step}.index"):
+                for path in glob.glob(f"{glob.escape(self._prefix)}-{step}.*"):
+                    os.remove(path)
+
+    def _saved_steps(self) -> list[int]:
+        paths = glob.glob(f"{glob.escape(self._prefix)}-*.index")
+        return [int(path[len(self._prefix) + 1 : -len(".index")]) for path in paths]
+
+
+def training_batches(
+    dataset: Dataset, run: Run, only: int = 0
+) -> tuple[tf.data.Iterator, list[StreamPositionHook]]:
+    """The training batches that follow the global step, and what saves where they are.
+
+    Args:
+        dataset: gives them.
+        run: holds their position.
+        only: the first so many batches, over and over; 0 is all.
+    """
+    step = tf.train.get_or_create_global_step().read_value()
+    together = dataset.shard[1] > 1
+    if together:  # the global step counts the batches of all workers
+        step = step // dataset.shard[1]
+    if only:
+        batches = dataset.batches(dataset.training_split, True).take(only).cache().repeat()
+        batches = batches.skip(step % only)
+    else:
+        batches = dataset.batches(dataset.training_split, True, step)
+    iterator = tf.data.make_initializable_iterator(batches)
+    # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
+    tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+    # In memory the step alone says which batch is next; else the iterator itself is saved.
+    if (
+        together
+        or only
+        or (not dataset.overrides("batches") and dataset.in_memory(dataset.training_split))
+    ):
+        if os.path.exists(run.input):
+            logger.warning(
+                "this run streamed its records before, and now holds them in memory: the input "
+                "goes on with other batches; data.memory_fraction=0 streams them again"
+            )
+        return iterator, []
+    return iterator, [StreamPositionHook(iterator, run.input, run.checkpoint_prefix)]
+
+
+def _first_line(error: Exception) -> str:
+    return getattr(error, "message", str(error)).strip().splitlines()[0]

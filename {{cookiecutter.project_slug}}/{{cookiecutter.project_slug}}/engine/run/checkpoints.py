@@ -1,0 +1,127 @@
+"""Which checkpoint a run continues from: the newest that is whole and fits the model."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import logging
+import os
+from typing import Any, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import RunError
+
+logger = logging.getLogger(__name__)
+
+# What reading a checkpoint raises that is cut short, partly gone or of other bytes.
+DAMAGE = (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError)
+
+
+def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.train.Saver:
+    """Writes a run's checkpoints; for the arguments see `SessionTrainer`."""
+    return tf.train.Saver(
+        max_to_keep=max_to_keep or None,
+        keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+        save_relative_paths=True,  # so that a run directory can be moved
+        defer_build=True,  # hooks may make variables, too
+    )
+
+
+def is_whole(prefix: str) -> bool:
+    """Whether all of a checkpoint can be read."""
+    try:
+        _read_whole(prefix, _state(prefix))
+    except DAMAGE:
+        return False
+    return True
+
+
+def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, int]:
+    """The newest checkpoint that can be read whole, and its global step; (None, 0) if none.
+
+    Args:
+        directory: the checkpoints'.
+        read: whether to read it, and not to believe its name.
+
+    Raises:
+        RunError: there are checkpoints, but none can be read.
+    """
+    prefixes = checkpoints_in(directory)
+    for prefix in reversed(prefixes):
+        try:
+            return prefix, _read_whole(prefix, _state(prefix)) if read else step_of(prefix)
+        except DAMAGE as error:
+            logger.warning("%s is damaged, looking for an older one: %s", prefix, error)
+    if prefixes:
+        raise RunError(f"{directory}: no checkpoint there can be read; start a new run")
+    return None, 0
+
+
+@functools.lru_cache(maxsize=100)
+def _read_whole(prefix: str, state: tuple[Any, ...]) -> int:
+    """The global step of a checkpoint, all of which is read, but once as long as it is the same."""
+    reader = tf.train.load_checkpoint(prefix)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)  # checks the sum
+    return int(reader.get_tensor(tf.GraphKeys.GLOBAL_STEP))
+
+
+def _state(prefix: str) -> tuple[Any, ...]:
+    paths = sorted(glob.glob(f"{glob.escape(prefix)}.*"))
+    return tuple((path, os.stat(path).st_mtime_ns, os.path.getsize(path)) for path in paths)
+
+
+def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:
+    """Makes a checkpoint the one that the session restores.
+
+    Args:
+        directory: the checkpoints'.
+        prefix: the path of one of them.
+        variables: those of the graph, each of which it must hold.
+
+    Raises:
+        RunError: it is of another model.
+    """
+    check_same_variables(prefix, variables)
+    state = tf.train.get_checkpoint_state(directory)
+    if state is None or os.path.basename(state.model_checkpoint_path) != os.path.basename(prefix):
+        # Those that max_to_keep is to remove, but not those that are kept for their hours.
+        older = [path for path in checkpoints_in(directory) if step_of(path) < step_of(prefix)]
+        if state is not None:
+            known = {os.path.basename(path) for path in state.all_model_checkpoint_paths}
+            newest = max(map(step_of, known))
+            older = [p for p in older if os.path.basename(p) in known or step_of(p) > newest]
+        tf.train.update_checkpoint_state(directory, prefix, [*older, prefix])
+
+
+def check_same_variables(prefix: str, variables: Sequence[tf.Variable]) -> None:
+    """Raises RunError unless a checkpoint holds all variables; names those that differ."""
+    saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    different = []
+    for variable in variables:
+        part = getattr(variable, "_save_slice_info", None)  # partitioned, but saved as a whole
+        name = part.full_name if part else variable.op.name
+        shape = list(part.full_shape) if part else variable.shape.as_list()
+        if name not in saved:
+            different.append(f"{name} is in the model only")
+        elif saved[name] != shape:
+            different.append(f"{name} is {saved[name]} there, {shape} in the model")
+    if different:
+        raise RunError(
+            f"{prefix}: is of another model: {'; '.join(different[:5])}; start a new run, or "
+            "make the model what it was"
+        )
+
+
+def checkpoints_in(directory: str) -> list[str]:
+    """All checkpoints of a directory, the oldest first."""
+    # Not from the file `checkpoint` alone: it may name files that are gone.
+    paths = glob.glob(os.path.join(glob.escape(directory), "*.index"))
+    return sorted((path[: -len(".index")] for path in paths), key=step_of)
+
+
+def step_of(prefix: str) -> int:
+    """The global step in a checkpoint's name; -1 if it has none."""
+    step = prefix.rpartition("-")[2]
+    return int(step) if step.isdigit() else -1

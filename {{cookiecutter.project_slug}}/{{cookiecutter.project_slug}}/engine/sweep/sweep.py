@@ -1,0 +1,97 @@
+"""A sweep: every combination of settings is a run, and a table compares them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import itertools
+import os
+import re
+from typing import Any, Sequence
+
+from omegaconf import DictConfig
+
+from ...evaluate import table
+from ..errors import ConfigError
+from ..run.metrics import read_metrics
+from ..run.new_directory import new_directory
+from ..settings.config import load_config
+from ..settings.overrides import split_setting, sweep_values
+from .jobs import Job, launch
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Runs all combinations of `["model=mlp,cnn", "seed=1,2"]`; returns the worst exit code.
+
+    `launcher=...` says how, and `run_dir=...` where: below one directory, which at the end holds
+    `results.csv`. If it is there already, its runs go on.
+
+    Raises:
+        ConfigError: a combination has a mistake, which is found before the first one runs.
+        RunError: the directory cannot be written.
+    """
+    own = [text for text in arguments if re.match(r"((trainer\.)?run_dir|launcher)[.=]", text)]
+    settings = load_config(own, "sweep")
+    jobs = combinations([text for text in arguments if text not in own])
+    if not jobs:
+        raise ConfigError("no run is left: a range is empty")
+    known = settings.run_dir  # where runs may be that go on
+    where = [[f"run_dir={known}/{job.name}"] if known else [] for job in jobs]
+    configs = [load_config([*job.arguments, *place]) for job, place in zip(jobs, where)]
+    if os.path.exists(os.path.join(settings.run_dir, "record.json")):
+        raise ConfigError(f"{settings.run_dir}: is a run; a sweep needs a directory of its own")
+    plugin = settings.launcher._target_.rpartition(".")[0]
+    try:
+        importlib.import_module(plugin)
+    except ModuleNotFoundError:
+        raise ConfigError(
+            f"{plugin}: is not installed; to install it, give the command "
+            "python3 scripts/install.py --extras launchers"
+        ) from None
+    directory = settings.run_dir = settings.run_dir or new_directory("sweep")
+    print(f"sweep directory: {directory} ({len(jobs)} runs)", flush=True)
+    codes, stopped_by = launch(settings, jobs)
+
+    rows = [_row(directory, *each) for each in zip(jobs, configs, codes)]
+    print(table(rows))
+    path = os.path.join(directory, "results.csv")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{path}\nsweep directory: {directory}")
+    return 128 + stopped_by if stopped_by else max(1 if code is None else code for code in codes)
+
+
+def combinations(arguments: Sequence[str]) -> list[Job]:
+    """`["seed=1,2", "model=mlp"]` -> jobs of `["seed=1", "model=mlp"]`, `["seed=2", ...]`."""
+    typed = dict(split_setting(argument) for argument in arguments)
+    values = {key: sweep_values(key, text) for key, text in typed.items()}
+    jobs = {}
+    for combination in itertools.product(*values.values()):
+        chosen = dict(zip(values, combination))
+        swept = {key: text for key, text in chosen.items() if len(values[key]) > 1}
+        written = ",".join(f"{key}={text}" for key, text in swept.items()) or "run"
+        name = re.sub(r"[^\w.,=+-]", "_", written)
+        if name != written or len(name) > 150:  # no name for a directory, or too long for one
+            name = f"{name[:140]}_{hashlib.sha256(written.encode()).hexdigest()[:8]}"
+        jobs[name] = Job(name, swept, [f"{key}={text}" for key, text in chosen.items()])
+    return list(jobs.values())
+
+
+def _row(directory: str, job: Job, config: DictConfig, code: int | None) -> dict[str, Any]:
+    """Of one run: what was set, how it ended, its last step and evaluation, the best."""
+    run_dir = os.path.join(directory, job.name)
+    lines = read_metrics(os.path.join(run_dir, "metrics.jsonl"))
+    evaluations = [line for line in lines if line["split"] != "train"]
+    results = {0: "done", 130: "stopped", 143: "stopped", None: "not finished"}
+    row = {**job.swept, "result": results.get(code, f"failed ({code})")}
+    row["step"] = lines[-1]["step"] if lines else ""
+    metric, mode = config.trainer.metric, config.trainer.mode
+    for name, value in (evaluations or [{}])[-1].items():
+        if name not in ("step", "split"):
+            row[name] = value
+    found = [line[metric] for line in evaluations if line.get(metric) is not None]
+    row[f"best {metric}"] = (max if mode == "max" else min)(found) if found else ""
+    return {**row, "run": run_dir}

@@ -1,0 +1,77 @@
+"""A picture of many examples, to see whether data are what they should be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Iterator
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...data.dataset import Dataset
+from ..errors import DataError
+from ..input.elements import iterate
+from ..input.sizes import lengths
+
+
+def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
+    """The first examples of a split, as a model sees them, each below its label.
+
+    Images and other matrices are shown as pictures, rows of numbers as curves; of several
+    features the one with the most numbers. Where records have `padding`, a histogram of the
+    lengths of all of them is below.
+
+    Args:
+        dataset: prepared.
+        split: one of its splits; examples to train on are in the order of training, augmented.
+        count: of examples; fewer if the split holds no more.
+    """
+    count = min(count, dataset.count(split))
+    if count < 1:
+        raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
+    examples = list(itertools.islice(_examples(dataset, split), count))
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    below = 3 if dataset.padding is not None else 0
+    figure = Figure(figsize=(1.2 * columns + 1, 1.4 * (rows + below)))
+    grid = figure.add_gridspec(rows + below, columns, hspace=0.5)
+    # One scale for all, so that a picture that is too dark or too bright shows.
+    low = min(np.min(array, initial=0) for array, _ in examples)
+    high = max(np.max(array, initial=1) for array, _ in examples)
+    for place, (array, label) in zip(grid, examples):
+        axes = figure.add_subplot(place)
+        axes.set_axis_off()
+        axes.set_title(label, fontsize=8)
+        _draw(axes, array, low, high)
+    if below:
+        axes = figure.add_subplot(grid[rows + 1 :, :])
+        axes.hist(lengths(dataset, split), bins=50)
+        axes.set(xlabel="length", ylabel="records")
+    return figure
+
+
+def _examples(dataset: Dataset, split: str) -> Iterator[tuple[np.ndarray, str]]:
+    """The largest array of each example's features, and its labels as text."""
+    training, names = split == dataset.training_split, getattr(dataset, "class_names", None)
+    for features, labels in iterate(lambda: dataset.batches(split, training)):
+        arrays = tf.nest.flatten(features)
+        for index in range(len(arrays[0])):
+            parts = (array[index] for array in tf.nest.flatten(labels))
+            numbers = [part.item() for part in parts if part.size == 1]
+            label = ", ".join(names[number] if names else str(number)[:8] for number in numbers)
+            yield max((array[index] for array in arrays), key=np.size), label
+
+
+def _draw(axes: Axes, array: np.ndarray, low: float, high: float) -> None:
+    array = np.squeeze(array)
+    if array.ndim < 2:
+        axes.plot(np.atleast_1d(array), ".-", linewidth=1)
+    elif array.ndim == 3 and array.shape[-1] in (3, 4):
+        axes.imshow((array - low) / (high - low))
+    else:  # of more than two dimensions, the first matrix
+        matrix = array.reshape(-1, *array.shape[-2:])[0]
+        aspect = "auto" if max(matrix.shape) > 4 * min(matrix.shape) else "equal"
+        axes.imshow(matrix, cmap="gray", vmin=low, vmax=high, aspect=aspect)

@@ -1,0 +1,116 @@
+"""A trained model in a session: what evaluate, predict and export share."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+from typing import Any, Iterator
+
+import tensorflow.compat.v1 as tf
+from omegaconf import DictConfig, OmegaConf
+
+from ...train.hooks.best import read_best
+from ..errors import ConfigError, RunError
+from ..graph.averages import load
+from ..interrupts import held
+from ..run.checkpoints import check_same_variables, checkpoints_in, newest_checkpoint, step_of
+from ..run.devices import start_threads
+from ..run.run import Run
+from ..settings.config import instantiate
+
+
+class Restored:
+    """The dataset and the model of a run, and the checkpoint that has its weights.
+
+        restored = Restored(load_config(["run_dir=runs/x"]), "best")
+        with restored.graph():
+            outputs = restored.model(features)
+            with restored.session() as session:
+                session.run(outputs)
+
+    Args:
+        config: the run's settings.
+        checkpoint: "" is the newest; "best", a step, or the path of any.
+
+    Raises:
+        ConfigError: there is no such run or checkpoint; the message lists those there are.
+    """
+
+    def __init__(self, config: DictConfig, checkpoint: str = "") -> None:
+        self.config = config
+        self.checkpoint = find_checkpoint(config.run_dir, checkpoint)
+        self.step = step_of(self.checkpoint)
+        self.dataset = instantiate(config.data)
+        self.model = instantiate(config.model)
+        # Without your hooks, which may start something.
+        self._trainer = instantiate(OmegaConf.merge(config.trainer, {"hooks": []}))
+        start_threads(self._trainer.session_config)
+
+    @contextlib.contextmanager
+    def graph(self) -> Iterator[None]:
+        """A new graph with the seed of the run, to build the model in."""
+        with tf.Graph().as_default():
+            tf.set_random_seed(self._trainer.seed)
+            yield
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[tf.Session]:
+        """A session of the current graph in which the variables have the checkpoint's values.
+
+        With `model.ema_decay` the weights are their averages, as in evaluations while training.
+
+        Raises:
+            RunError: the checkpoint is damaged, or of another model.
+        """
+        with held():
+            saver = tf.train.Saver()
+        with tf.Session(config=self._trainer.session_config) as session:
+            session.run([tf.local_variables_initializer(), tf.tables_initializer()])
+            try:
+                self._restore(saver, session)
+            except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+                reason = str(error).partition("\n")[0]
+                raise RunError(f"{self.checkpoint}: cannot be read: {reason}") from None
+            yield session
+
+    def _restore(self, saver: tf.train.Saver, session: tf.Session) -> None:
+        check_same_variables(self.checkpoint, tf.global_variables())
+        saver.restore(session, self.checkpoint)
+        if self.model.optimization.averages.decay:
+            reader = tf.train.load_checkpoint(self.checkpoint)
+            variables = {variable.op.name: variable for variable in tf.global_variables()}
+            names = [name for name in variables if reader.has_tensor(f"{name}/average")]
+            load(variables, {name: reader.get_tensor(f"{name}/average") for name in names}, session)
+
+
+def find_checkpoint(run_dir: str, name: str = "") -> str:
+    """The path of a run's checkpoint; for the arguments and errors see `Restored`."""
+    name = re.sub(r"\.(index|data-\d+-of-\d+)$", "", name)  # one of its files
+    directory = Run(run_dir).checkpoints
+    there = {str(step_of(path)): path for path in checkpoints_in(directory)}
+    if not there:
+        found = sorted(glob.glob(os.path.join("runs", "**", "checkpoints"), recursive=True))
+        runs = [os.path.dirname(path) for path in found if checkpoints_in(path)]
+        raise ConfigError(
+            f"run_dir={run_dir}: there is no run with a checkpoint; expected the directory of one, "
+            f"such as {', '.join(runs[-10:]) or 'train makes'}"
+        )
+    best = read_best(os.path.join(run_dir, "best"))
+    if best:
+        there["best"] = best["checkpoint"]
+    if name and name not in there and not os.path.exists(f"{name}.index"):
+        raise ConfigError(
+            f"checkpoint={name}: there is no such checkpoint; expected one of {', '.join(there)}, "
+            "or a path"
+        )
+    return there.get(name, name) or newest_checkpoint(directory)[0] or ""
+
+
+def batches_of(session: tf.Session, iterator: tf.data.Iterator, fetches: Any) -> Iterator[Any]:
+    """The values of tensors for each batch of an iterator, from the first to the last."""
+    session.run(iterator.initializer)
+    with contextlib.suppress(tf.errors.OutOfRangeError):
+        while True:
+            yield session.run(fetches)

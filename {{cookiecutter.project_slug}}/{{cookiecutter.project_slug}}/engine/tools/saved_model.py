@@ -1,0 +1,88 @@
+"""A trained model as a SavedModel: for TensorFlow Serving, or any other program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import RunError
+from ..input.elements import CPU
+from ..interrupts import held
+from .flat import flat
+from .restored import Restored
+
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+
+def write_saved_model(restored: Restored, directory: str) -> str:
+    """Writes a model that takes features and gives predictions, and loads it again to compare.
+
+    Args:
+        restored: what to write; its dataset is prepared and gives the batch to compare.
+        directory: must not exist; it gets its name only when all is well.
+
+    Returns:
+        What the signature takes and gives, for people.
+
+    Raises:
+        RunError: the loaded model predicts something else, or the files cannot be written.
+    """
+    dataset = restored.dataset
+    # In a graph of its own, so that the SavedModel has nothing of the dataset in it.
+    with tf.Graph().as_default(), tf.Session(config=CPU) as session:
+        batches = dataset.batches(dataset.evaluation_split)
+        batch, _ = tf.data.make_one_shot_iterator(batches).get_next()
+        features = _named(session.run(batch))
+
+    new = f"{directory}.part"
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
+        os.makedirs(new)
+        with restored.graph():
+            with held():
+                nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)
+                inputs = _named(nest)
+                outputs = flat(restored.model.predict(restored.model(nest, training=False)))
+            with restored.session() as session:
+                expected = session.run(outputs, {inputs[name]: features[name] for name in inputs})
+                tf.saved_model.simple_save(session, new, inputs, outputs)
+        found = predict_with(new, features)
+        different = [name for name in outputs if not _same(found[name], expected[name])]
+        if different:
+            raise RunError(
+                f"{directory}: loaded again, the model predicts another {', '.join(different)}; "
+                "its call or predict may depend on something that is no variable"
+            )
+        os.rename(new, directory)
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{directory}: cannot be written ({reason}); set directory") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    takes = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in inputs.items())
+    return f"{SIGNATURE} takes {takes} and gives {', '.join(outputs)}"
+
+
+def predict_with(directory: str, features: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What a SavedModel predicts, in a graph of its own: name -> array [batch, ...]."""
+    with tf.Graph().as_default(), tf.Session(config=CPU) as session:
+        loaded = tf.saved_model.load(session, [tf.saved_model.SERVING], directory)
+        signature = loaded.signature_def[SIGNATURE]
+        feeds = {signature.inputs[name].name: array for name, array in features.items()}
+        outputs = {name: output.name for name, output in signature.outputs.items()}
+        return session.run(outputs, feeds)
+
+
+def _named(features: Any) -> dict[str, Any]:
+    return flat(features, "" if isinstance(features, dict) else "features")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal; fractions but for their last digits."""
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    return np.allclose(one, other, rtol=1e-4, atol=1e-5)
