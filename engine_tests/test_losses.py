@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError
+from my_project.engine.settings import config as config_module
 from my_project.engine.settings.config import CONF, instantiate, load_config
 from my_project.model import MLP, Model
 from my_project.model import losses as known
-from my_project.train import config as config_module
 
 LOGITS = np.random.RandomState(0).randn(6, 4).astype(np.float32) * 3
 LABELS = np.array([0, 1, 2, 3, 1, 1], np.int32)
