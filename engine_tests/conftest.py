@@ -68,7 +68,7 @@ def fit(digits):
     """Trains a small MLP: fit(run_dir, last_step=30, model=None, **trainer arguments)."""
 
     def fit(run_dir, last_step=30, model=None, dataset=None, **arguments):
-        trainer = SessionTrainer(str(run_dir), last_step=last_step, **arguments)
+        trainer = SessionTrainer(run_dir=str(run_dir), last_step=last_step, **arguments)
         return trainer.fit(model or MLP(hidden=16, dropout=0.5), dataset or digits)
 
     return fit

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from my_project.engine.input.elements import iterate
 from my_project.engine.loop.nan import NanHook
 from my_project.engine.loop.profile import ProfileHook
 from my_project.engine.loop.progress import ProgressHook
-from my_project.engine.loop.stream_position import training_batches
+from my_project.engine.loop.stream_position import position_hooks, training_iterator
 from my_project.engine.run.metrics import append_metrics, read_metrics
 from my_project.engine.run.run import Run
 from my_project.engine.settings.config import instantiate, load_config
@@ -225,6 +226,12 @@ def test_a_range_of_steps_is_traced_operation_by_operation(tmp_path):
     assert any("GradientDescent" in name for name in timed)
 
 
+def graph_of(step_op, iterator, batch):
+    """The parts of a TrainingGraph that a NanHook looks at."""
+    parts = {"step_op": step_op, "iterator": iterator, "batch": batch}
+    return SimpleNamespace(dataset=SimpleNamespace(shard=(0, 1)), **parts)
+
+
 def test_a_check_that_fails_names_step_and_operation_and_saves_the_batch(tmp_path):
     with tf.Graph().as_default():
         step = tf.train.get_or_create_global_step()
@@ -235,7 +242,7 @@ def test_a_check_that_fails_names_step_and_operation_and_saves_the_batch(tmp_pat
         loss = tf.math.log(labels, name="logarithm") * 2
         with tf.control_dependencies([tf.debugging.check_numerics(loss, "my loss")]):
             train_op = step.assign_add(1).op
-        hook = NanHook(str(tmp_path), train_op, iterator, (features, labels))
+        hook = NanHook(str(tmp_path), graph_of(train_op, iterator, (features, labels)))
         message = r"my loss after step 5; .*5\.npz; the first result .*: logarithm \(Log\);"
         with tf.train.MonitoredTrainingSession(hooks=[hook]) as session:
             for _ in range(5):
@@ -247,7 +254,7 @@ def test_a_check_that_fails_names_step_and_operation_and_saves_the_batch(tmp_pat
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-    hook = NanHook("nan", tf.no_op(), None, ())
+    hook = NanHook("nan", graph_of(tf.no_op(), None, ()))
     with pytest.raises(tf.errors.InvalidArgumentError, match="shape"), hook.reported():
         raise tf.errors.InvalidArgumentError(None, None, "a wrong shape")
 
@@ -357,7 +364,8 @@ def test_a_step_inside_the_graph_that_fails_is_looked_at_in_the_open(
 def test_only_some_batches_come_again_and_again_also_after_a_restart(tmp_path, digits):
     def labels_from(step):
         with tf.Graph().as_default(), tf.Session() as session:
-            iterator, inputs = training_batches(digits, Run(str(tmp_path)), only=3)
+            iterator = training_iterator(digits, limit=3)
+            inputs = position_hooks(iterator, digits, Run(str(tmp_path)), limit=3)
             assert not inputs
             session.run(tf.global_variables_initializer())
             tf.train.get_global_step().load(step, session)

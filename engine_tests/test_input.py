@@ -62,7 +62,7 @@ def test_after_a_lost_or_damaged_position_training_goes_on_with_a_new_epoch(
             path.unlink() if damage is None else path.write_bytes(damage)
         fit_streamed("run", 20)
         assert ("cannot be read" in caplog.text) == (damage is not None)
-        assert "goes on with a new epoch" in caplog.text
+        assert "resumes with a new epoch" in caplog.text
         assert not equal(variables(tmp_path / "straight"), variables(tmp_path / "run"))
         tf.io.gfile.rmtree(str(tmp_path / "run"))
 
@@ -91,4 +91,4 @@ def test_a_pipeline_that_cannot_be_saved_says_so_at_start_and_begins_a_new_epoch
     fit_streamed("run", 10, dataset=Counter(batch_size=8))
     assert "position cannot be saved" in caplog.text
     fit_streamed("run", 20, dataset=Counter(batch_size=8))
-    assert "goes on with a new epoch" in caplog.text
+    assert "resumes with a new epoch" in caplog.text

@@ -11,14 +11,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.cluster import roles
 from my_project.engine.cluster.cluster import Cluster, Task
-from my_project.engine.cluster.roles import Role
-from my_project.engine.cluster.servers import LeastBytes
+from my_project.engine.cluster.last_step import SavedLastStepHook
+from my_project.engine.cluster.roles import LeastBytes, Role
+from my_project.engine.cluster.trainer import ClusterTrainer
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.keras.trainer import KerasTrainer
-from my_project.engine.loop.last_step import SavedLastStepHook
 from my_project.engine.loop.signals import SignalHook
 from my_project.engine.run.metrics import read_metrics
-from my_project.engine.run.run import Run
 from my_project.model import MLP
 
 
@@ -26,6 +25,18 @@ def free_address():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{one.getsockname()[1]}"
+
+
+@pytest.fixture
+def fit(digits):
+    """As the fixture of all tests, by a ClusterTrainer."""
+
+    def fit(run_dir, last_step=30, model=None, **arguments):
+        run_dir = str(run_dir) if run_dir else ""
+        trainer = ClusterTrainer(run_dir=run_dir, last_step=last_step, **arguments)
+        return trainer.fit(model or MLP(hidden=16, dropout=0.5), digits)
+
+    return fit
 
 
 @pytest.fixture
@@ -168,7 +179,8 @@ def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
     ps, chief, own = (free_address() for _ in range(3))
     tasks = (Task("ps", 0, ps), Task("worker", 0, chief), Task("worker", 1, own))
     role = Role(Cluster(tasks, tasks[2]), tf.ConfigProto(), 0.5)
-    role.own(Run(str(tmp_path / "run")), last_step)
+    role.own(str(tmp_path / "run"))
+    role.last_step = last_step
     codes, ended = [], threading.Event()
 
     def leave(code):
@@ -188,12 +200,12 @@ def test_who_waits_for_a_parameter_server_heeds_signals(tmp_path):
     signals = SignalHook()
     tasks = (Task("ps", 0, free_address()), Task("worker", 0, free_address()))
     role = Role(Cluster(tasks, tasks[1]), tf.ConfigProto(), 60.0)
-    role.own(Run(str(tmp_path / "run")), 100)
+    role.own(str(tmp_path / "run"))
     with tf.Graph().as_default():
         tf.train.get_or_create_global_step()
         signals.received = 15  # before a session was lost, which now is to be made again
         with pytest.raises(SystemExit) as told:
-            role.session([signals], tf.train.Scaffold(), str(tmp_path), tf.ConfigProto())
+            role.session(tf.ConfigProto(), tf.train.Scaffold(), str(tmp_path), [signals], signals)
     assert told.value.code == 143
 
 
@@ -231,7 +243,7 @@ def test_settings_that_make_no_sense_in_a_cluster_are_refused(
         fit(**{"run_dir": tmp_path / "run", "model": MLP(hidden=16, **model), **trainer})
 
 
-def test_keras_trains_on_one_machine(digits, part, tmp_path):
+def test_a_trainer_that_knows_no_cluster_refuses_to_be_part_of_one(digits, part, tmp_path):
     part("worker")
-    with pytest.raises(ConfigError, match="trainer=keras: trains on one machine"):
+    with pytest.raises(ConfigError, match=r"part of a cluster, .*; take trainer=cluster"):
         KerasTrainer(run_dir=str(tmp_path / "run")).fit(MLP(hidden=16), digits)

@@ -19,5 +19,5 @@ run_dir="runs/slurm-${SLURM_JOB_ID:?start this with sbatch}"
 if ((${SLURM_RESTART_COUNT:-0})); then rm -f "$run_dir/lock" "$run_dir"/worker-*/lock "$run_dir"/evaluator-*/lock; fi
 # A task that dies ends no other: the rest of a cluster goes on without it.
 srun --distribution=block --kill-on-bad-exit=0 --wait=0 \
-  .venv/bin/python -m {{ cookiecutter.project_slug }}.train "run_dir=$run_dir" "$@"
+  .venv/bin/python -m {{ cookiecutter.project_slug }}.train trainer=cluster "run_dir=$run_dir" "$@"
 .venv/bin/python -m {{ cookiecutter.project_slug }}.evaluate "run_dir=$run_dir"

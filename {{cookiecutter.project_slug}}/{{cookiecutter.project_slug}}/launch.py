@@ -27,7 +27,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 from .engine.errors import ConfigError
 from .engine.interrupts import held
-from .engine.run.new_directory import new_directory
+from .engine.run.run import new_directory
 from .engine.settings.config import load_config
 from .engine.tools.command import run_command
 
@@ -123,11 +123,12 @@ def launch(arguments: list[str]) -> int:
     given = parser.parse_intermixed_args(arguments)
     if min(given.ps, given.workers) < 1:
         raise ConfigError(f"found --ps {given.ps} --workers {given.workers}; expected 1 or more")
-    config = load_config(given.settings)  # a mistake is shown once
+    config = load_config(["trainer=cluster", *given.settings])  # a mistake is shown once
     run_dir = config.run_dir or new_directory("cluster")
     settings = [text for text in given.settings if not text.startswith("run_dir=")]
     package = __name__.rpartition(".")[0] or __package__
-    command = [sys.executable, "-m", f"{package}.train", *settings, f"run_dir={run_dir}"]
+    command = [sys.executable, "-m", f"{package}.train", "trainer=cluster"]
+    command += [*settings, f"run_dir={run_dir}"]
 
     places = free_addresses(given.ps + given.workers)
     cluster = {"worker": places[given.ps :], "ps": places[: given.ps]}

@@ -4,47 +4,45 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import Any, Callable
 
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ...train.hooks.best import BestHook
-from ...train.hooks.evaluate import EvaluateHook
 from ..errors import RunError
 from ..input.bad_records import locate_bad_record
-from ..interrupts import held
 from ..loop.evaluation import Evaluation
+from ..loop.lifecycle import Hooks
+from ..loop.settings import TrainerSettings
 from ..loop.signals import SignalHook
 from ..run.checkpoints import checkpoints_in, step_of
 from ..run.metrics import is_evaluated, last_metrics
-from ..run.run import Run, describe_start
+from ..run.run import Run
 from .cluster import POLL_SECS
 from .roles import Role
-
-if TYPE_CHECKING:
-    from ...train.trainer import SessionTrainer
 
 logger = logging.getLogger(__name__)
 
 
 def follow(
-    trainer: SessionTrainer,
+    settings: TrainerSettings,
     role: Role,
     signals: SignalHook,
     model: Model,
     dataset: Dataset,
     run: Run,
+    hooks: Callable[..., Hooks],
 ) -> dict[str, float]:
     """Evaluates each checkpoint that is the newest, also the last one, and keeps the best.
 
     Args:
-        trainer: says what is best, and with which devices.
+        settings: say what is best, and with which devices.
         role: the evaluator's.
         signals: end it early.
         model, dataset: those of the run.
         run: the evaluator's own; its checkpoints are the chief's.
+        hooks: makes the hooks that evaluate and keep the best.
 
     Returns:
         The means of the last evaluation.
@@ -53,21 +51,18 @@ def follow(
         RunError: the chief stays away, or its newest checkpoint cannot be read.
     """
     chief, wait_secs = role.cluster.trainers[0], role.wait_secs
+    run.describe(settings.seed, dataset, config="")
     with run.opened(), tf.Graph().as_default(), locate_bad_record(dataset):
-        with held():
-            batches = dataset.batches(dataset.evaluation_split)
-            # For its variables: best/ keeps those of the optimiser, too.
-            model.build_step(*tf.data.make_initializable_iterator(batches).get_next())
-            evaluation = Evaluation(model, dataset, dataset.evaluation_split, trainer.limit_batches)
-            saver = tf.train.Saver()
-        evaluate = EvaluateHook(
-            evaluation, run.evaluations, run.metrics, stopped=lambda: signals.received
-        )
-        best = BestHook(evaluate, run.best, saver, **trainer.best)
+        batches = dataset.batches(dataset.evaluation_split)
+        # For its variables: best/ keeps those of the optimizer, too.
+        model.build_step(*tf.data.make_initializable_iterator(batches).get_next())
+        evaluation = Evaluation(model, dataset, dataset.evaluation_split, settings.limit_batches)
+        saver = tf.train.Saver()
+        evaluate, best = hooks(evaluation, saver, run, role.last_step, None)[:2]
         evaluate.begin()
         best.begin()
-        run.write_start(describe_start(trainer.seed, []), "")
-        with tf.Session(config=trainer.session_config) as session:
+        run.write_start()
+        with tf.Session(config=settings.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             signals.after_create_session(session, None)
             known, found = (checkpoints_in(run.checkpoints) or [""])[-1], ""
@@ -103,8 +98,8 @@ def _evaluate(
     session: tf.Session,
     saver: tf.train.Saver,
     checkpoint: str,
-    evaluate: EvaluateHook,
-    best: BestHook,
+    evaluate: Any,
+    best: Any,
 ) -> str:
     """Why it cannot be read, if so: the chief keeps only some, and may still be writing."""
     try:
@@ -115,7 +110,8 @@ def _evaluate(
     if not evaluate.writer:
         evaluate.after_create_session(session, None)
         best.after_create_session(session, None)
-    evaluate.act(session, step, {})
+    if evaluate.evaluated != step:  # else it was caught up on just now
+        evaluate.act(session, step, {})
     if evaluate.evaluated == step:  # else a signal came
         context = tf.train.SessionRunContext(None, session)
         best.evaluated(context, step, evaluate.results[best.metric])

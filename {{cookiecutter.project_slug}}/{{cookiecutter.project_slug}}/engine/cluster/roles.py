@@ -8,59 +8,24 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import Iterator
 
 import tensorflow.compat.v1 as tf
 
-from ...model.model import Model
-from ...train.hooks.evaluate import AfterEvaluationHook, EvaluateHook
-from ...train.hooks.log import LogHook
-from ..errors import ConfigError, RunError
-from ..loop.last_step import SavedLastStepHook
-from ..loop.nan import NanHook
+from ..errors import RunError
+from ..loop.lifecycle import Hooks
 from ..loop.signals import SignalHook
 from ..run.checkpoints import checkpoints_in, is_whole, step_of
 from ..run.run import Run
-from .cluster import POLL_SECS, Cluster, Task, read_cluster
-from .servers import LeastBytes
-
-if TYPE_CHECKING:
-    from ...train.trainer import SessionTrainer
+from .cluster import POLL_SECS, Cluster, Task
 
 logger = logging.getLogger(__name__)
 
-Hooks = Sequence[tf.train.SessionRunHook]
-
 WATCH_SECS = 5.0  # after which a call that hangs is ended with the process, beyond wait_secs
-
-# What a worker does beside its steps; all else writes what the chief writes.
-WORKERS = (NanHook, LogHook, SignalHook)
-# The weights move while they are evaluated here: an evaluator reads the checkpoints instead.
-ALONE = (EvaluateHook, AfterEvaluationHook)
-
-
-def join_cluster(trainer: SessionTrainer, model: Model) -> Role:
-    """What this process does, by its environment: see `cluster.read_cluster`.
-
-    Raises:
-        ConfigError: a variable is wrong, or a setting makes no sense in a cluster.
-        RunError: another program has this process' port.
-    """
-    cluster = read_cluster()
-    if cluster.tasks and not trainer.run_dir:
-        raise ConfigError("run_dir: found none; in a cluster all need the same one, so set it")
-    if cluster.tasks and trainer.patience:
-        raise ConfigError("trainer.patience: nobody evaluates while a cluster trains; set it to 0")
-    if cluster.tasks and model.optimization.accumulate > 1:
-        raise ConfigError(
-            f"model.accumulate={model.optimization.accumulate}: workers of a cluster would gather "
-            "into one sum, each at its own time; set it to 1"
-        )
-    return Role(cluster, trainer.session_config, trainer.cluster_wait_secs)
 
 
 class Role:
-    """A process and its server; that of a cluster without tasks, which has none, does it all.
+    """A process of a cluster and its server.
 
     Args:
         cluster: where it belongs.
@@ -71,10 +36,10 @@ class Role:
     def __init__(self, cluster: Cluster, config: tf.ConfigProto, wait_secs: float) -> None:
         self.cluster = cluster
         self.name = cluster.role
-        self.alone = not cluster.tasks
         self.wait_secs = wait_secs
         own = cluster.own
-        if self.alone or self.name == "evaluator":
+        self.last_step = 0  # set when it is known
+        if self.name == "evaluator":
             return
         self._device = f"/job:{own.job}/task:{own.index}"
         config = self._filtered(config)
@@ -99,41 +64,34 @@ class Role:
         filtered.device_filters.extend([*others, self._device])
         return filtered
 
-    def own(self, run: Run, last_step: int) -> Run:
+    def own(self, run_dir: str) -> Run:
         """The run as it is for the chief, else a directory in it for what this process writes.
 
         Args:
-            run: that of the cluster.
-            last_step: where that ends.
+            run_dir: the cluster's.
         """
-        self._last_step = last_step
-        if self.alone:
-            return run
-        whole = Run(os.path.abspath(run.directory))  # parameter servers read its checkpoints, too
-        self._checkpoints = whole.checkpoints
+        directory = os.path.abspath(run_dir)  # parameter servers read its checkpoints, too
+        self._checkpoints = Run(directory).checkpoints
         if self.name in ("chief", "ps"):
-            return whole
-        own = Run(os.path.join(whole.directory, f"{self.name}-{self.cluster.own.index}"))
-        own.checkpoints, own.best = whole.checkpoints, whole.best
+            return Run(directory)
+        own = Run(os.path.join(directory, f"{self.name}-{self.cluster.own.index}"), shared=True)
+        own.checkpoints, own.best = Run(directory).checkpoints, Run(directory).best
         os.makedirs(own.directory, exist_ok=True)
         return own
 
     def is_over(self) -> bool:
         """Whether the last step is saved; a chief that answers no more is then done."""
         newest = (checkpoints_in(self._checkpoints) or [""])[-1]
-        return step_of(newest) >= self._last_step and is_whole(newest)
+        return step_of(newest) >= self.last_step and is_whole(newest)
 
     @contextlib.contextmanager
     def placed(self) -> Iterator[None]:
         """Inside of the `with`, variables go to the parameter servers and all else stays here."""
-        if self.alone:
-            yield
-            return
         strategy = LeastBytes(len(self.cluster.servers))
         setter = tf.train.replica_device_setter(
             cluster=self._spec, worker_device=self._device, ps_strategy=strategy
         )
-        with self.watched(), tf.device(setter):
+        with tf.device(setter):
             yield
 
     @contextlib.contextmanager
@@ -171,27 +129,15 @@ class Role:
         )
 
     def session(
-        self, hooks: Hooks, scaffold: tf.train.Scaffold, checkpoints: str, config: tf.ConfigProto
+        self,
+        config: tf.ConfigProto,
+        scaffold: tf.train.Scaffold,
+        checkpoints: str,
+        hooks: Hooks,
+        signals: SignalHook,
     ) -> tf.train.MonitoredSession:
-        """The session that trains; in a cluster without the hooks that are another's business."""
-        if self.alone:
-            return tf.train.MonitoredTrainingSession(
-                checkpoint_dir=checkpoints,
-                scaffold=scaffold,
-                hooks=hooks,
-                config=config,
-                save_checkpoint_secs=None,  # our hooks save and count on exact multiples
-                save_checkpoint_steps=None,
-                save_summaries_secs=None,
-                save_summaries_steps=None,
-                log_step_count_steps=None,
-            )
-        self._signals = next(hook for hook in hooks if isinstance(hook, SignalHook))
-        if self.name == "chief":
-            hooks = [hook for hook in hooks if not isinstance(hook, ALONE)]
-        else:
-            hooks = [hook for hook in hooks if isinstance(hook, WORKERS)]
-            hooks = [SavedLastStepHook(self._last_step, self.is_over, self._signals), *hooks]
+        """The session that trains."""
+        self._signals = signals
         creator = _SessionCreator(self, scaffold, checkpoints, self._filtered(config))
         return tf.train.MonitoredSession(creator, hooks)
 
@@ -250,3 +196,18 @@ class _SessionCreator(tf.train.SessionCreator):
                 f"{role.cluster.trainers[0]} has not given the variables their values in "
                 f"{role.wait_secs:g} s; start it, or see what it says"
             ) from None
+
+
+class LeastBytes:
+    """Gives each variable to the parameter server that holds the fewest bytes so far."""
+
+    def __init__(self, servers: int) -> None:
+        self._bytes = [0] * servers
+
+    def __call__(self, variable: tf.Operation) -> int:
+        server = self._bytes.index(min(self._bytes))
+        if "shape" in variable.node_def.attr:  # a lookup table has none
+            shape = tf.TensorShape(variable.get_attr("shape"))
+            size = tf.as_dtype(variable.get_attr("dtype")).size
+            self._bytes[server] += size * (shape.num_elements() or 1)
+        return server

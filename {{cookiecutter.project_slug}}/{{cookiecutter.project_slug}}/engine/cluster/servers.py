@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
-
-import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..loop.signals import SignalHook
 from .cluster import POLL_SECS, Task
-
-if TYPE_CHECKING:
-    from .roles import Role
+from .roles import Role
 
 LEAVE_SECS = 30.0  # how long a server that was told to stop waits for a last checkpoint
 
@@ -51,18 +46,3 @@ def serve(role: Role, signals: SignalHook) -> dict[str, float]:
             if now - seen > 2 * role.wait_secs:  # the others first say what they miss
                 raise RunError(f"{trainers[0]} stayed away for {now - seen:.0f} s; start it")
             time.sleep(POLL_SECS)
-
-
-class LeastBytes:
-    """Gives each variable to the parameter server that holds the fewest bytes so far."""
-
-    def __init__(self, servers: int) -> None:
-        self._bytes = [0] * servers
-
-    def __call__(self, variable: tf.Operation) -> int:
-        server = self._bytes.index(min(self._bytes))
-        if "shape" in variable.node_def.attr:  # a lookup table has none
-            shape = tf.TensorShape(variable.get_attr("shape"))
-            size = tf.as_dtype(variable.get_attr("dtype")).size
-            self._bytes[server] += size * (shape.num_elements() or 1)
-        return server

@@ -7,24 +7,22 @@ from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ...train.hooks.evaluate import EvaluateHook
-from ...train.hooks.summary import SummaryHook
-
 
 @dataclasses.dataclass(eq=False)
 class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     """Calls `fit`, and is the first of its callbacks, which lets the trainer's hooks act.
 
-    As a hook of the session, it ends that after `fit`.
+    As a hook of the session, it ends that after `fit`. The trainer sets what is not an argument.
     """
 
-    compiled: tf.keras.Model  # its training step is that of the trainer
-    hooks: Sequence[tf.train.SessionRunHook]  # they see Keras' numbers and can fetch none
-    evaluate: EvaluateHook  # one of them; callbacks find its numbers
-    save: Callable[[], None]  # writes the model at the end
+    compiled: tf.keras.Model  # its training step is the trainer's
     callbacks: Sequence[tf.keras.callbacks.Callback]
     steps_per_epoch: int
-    last_step: int
+    last_step: int = 0
+    hooks: Sequence[tf.train.SessionRunHook] = ()
+    evaluate: Any = None  # the one of the hooks whose numbers callbacks find
+    save: Callable[[], None] = lambda: None  # writes the model at the end
+    stop_op: None = None  # between two steps Python is always asked
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -44,12 +42,12 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
             while self._step < self.last_step and not self.compiled.stop_training:
                 epoch, done = divmod(self._step, self.steps_per_epoch)
                 left = self.last_step - self._step
-                # The rest of an epoch that was begun, then whole ones, then a part of one.
-                whole = 0 if done else left // self.steps_per_epoch
+                # The rest of an epoch that was begun, then complete ones, then a part of one.
+                complete = 0 if done else left // self.steps_per_epoch
                 self.compiled.fit(
                     steps_per_epoch=min(self.steps_per_epoch - done, left),
                     initial_epoch=epoch,
-                    epochs=epoch + max(whole, 1),
+                    epochs=epoch + max(complete, 1),
                     callbacks=[self, *self.callbacks],
                     verbose=0,
                 )
@@ -58,17 +56,28 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         run_context.request_stop()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        for hook in self.hooks:
+        for hook in self._others():
             hook.before_run(self._context)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step += 1
         numbers = {name: logs[name] for name in logs if name not in ("batch", "size")}
-        values = tf.train.SessionRunValues([self._step, numbers], None, None)
-        for hook in self.hooks:
-            hook.after_run(self._context, values)
+        for hook in self._others():
+            values = [self._step, self._values(hook, numbers)]
+            hook.after_run(self._context, tf.train.SessionRunValues(values, None, None))
         if self._context.stop_requested:
             self.model.stop_training = True
+
+    def _others(self) -> list[tf.train.SessionRunHook]:
+        return [hook for hook in self.hooks if hook is not self]
+
+    def _values(self, hook: tf.train.SessionRunHook, numbers: dict[str, float]) -> Any:
+        """Keras' numbers; for a hook that fetches summaries, these (they need no batch), too."""
+        fetches = hook.fetches() if getattr(hook, "due", False) else None
+        if not fetches:
+            return numbers
+        points = [tf.Summary.Value(tag=name, simple_value=numbers[name]) for name in numbers]
+        return [tf.Summary(value=points), *self._context.session.run(fetches)]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.evaluate.evaluated == self._step:
@@ -77,11 +86,3 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     def end(self, session: tf.Session) -> None:
         with session.as_default():
             self.save()
-
-
-class ScalarsHook(SummaryHook):
-    """Writes Keras' numbers, too; see `SummaryHook`, whose summary must need no batch here."""
-
-    def act(self, session: tf.Session, step: int, values: dict[str, float]) -> None:
-        self.write_scalars(values, step)
-        super().act(session, step, [session.run(self.summary_op)])

@@ -8,19 +8,17 @@ import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model, total
-from ...train.hooks.best import BestHook
-from ...train.hooks.early_stop import EarlyStopHook
-from ...train.hooks.evaluate import EvaluateHook
-from ...train.hooks.log import LogHook
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError
-from ..loop.checkpoint import CheckpointHook
 from ..loop.evaluation import Evaluation
-from ..loop.nan import NanHook
-from ..loop.signals import SignalHook
-from ..loop.stream_position import training_batches
+from ..loop.graph import TrainingGraph, run_scaffold
+from ..loop.last_step import LastStepHook
+from ..loop.lifecycle import Hooks
+from ..loop.profile import ProfileHook
+from ..loop.progress import ProgressHook
+from ..loop.stream_position import training_iterator
 from ..run.run import Run
-from .fit_loop import FitLoop, ScalarsHook
+from .fit_loop import FitLoop
 from .hdf5 import inference_model, save_model, trained_with
 
 
@@ -57,24 +55,28 @@ class KerasTrainer(SessionTrainer):
                     "model's own optimiser; set schedule, which also holds after a restart"
                 )
 
-    def _build(self, model: Model, dataset: Dataset, run: Run, last_step: int) -> tuple:
+    def every(self, what: str) -> dict[str, Any]:
+        """As the session trainer's, but for evaluations: each epoch ends with one."""
+        if what == "evaluate":
+            return {"every_n_steps": self._steps_per_epoch}
+        return super().every(what)
+
+    def _build(self, model: Model, dataset: Dataset) -> TrainingGraph:
         """One graph, as the session trainer's, but for the loop."""
-        if not self._role.alone:
-            raise ConfigError("trainer=keras: trains on one machine; take trainer=session")
         trained_with(model, {})  # what a file cannot hold is said now, not after training
-        iterator, inputs = training_batches(dataset, run, self.limit_batches)
+        self._steps_per_epoch = dataset.steps_per_epoch(dataset.training_split)
+        iterator = training_iterator(dataset, self.limit_batches)
         features, labels = iterator.get_next()
         # The tensors themselves, which Keras now knows as inputs: nothing has to be fed.
         features = tf.nest.map_structure(lambda tensor: tf.keras.Input(tensor=tensor), features)
-        train_op, loss, outputs = model.build_step(features, labels)
-        self._nan = NanHook(run.nan, train_op, iterator, (features, labels), *inputs)
+        step_op, loss, outputs = model.build_step(features, labels)
         means = model.means(loss, outputs, labels)
         # Not what the model has written itself, nor what looks at several outputs.
         single = not any(map(tf.nest.is_nested, (outputs, labels)))
         given = model.loss_function if single and type(model).loss is Model.loss else None
         compiled = tf.keras.Model(tf.nest.flatten(features), tf.nest.flatten(outputs)[0])
         compiled.compile(
-            optimizer=_Step(train_op),
+            optimizer=_Step(step_op),
             # In a function: of an object, which it may be, Keras asks more than to be called.
             loss=lambda y_true, y_pred: (
                 given(y_true, y_pred) if given else total(model.loss(outputs, labels))
@@ -87,39 +89,42 @@ class KerasTrainer(SessionTrainer):
         compiled._make_train_function()
         for variable in (v for metric in compiled.metrics for v in metric.variables):
             tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
-        inference = inference_model(model, features)
-        epoch, ends = dataset.steps_per_epoch(dataset.training_split), (1, last_step)
+        self._inference = inference_model(model, features)
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.limit_batches)
-        scaffold = self._scaffold(model)
-        how: tuple = (scaffold.saver, *self.checkpoint_every, inputs, ends[1:])
-        checkpoint = CheckpointHook(run.checkpoint_prefix, *how)
-        how = (epoch, 0, ends[1:], checkpoint.save, lambda: self.stopped_by)
-        evaluate = EvaluateHook(evaluation, run.evaluations, run.metrics, *how)
-        self._signals = SignalHook()
         step = tf.train.get_global_step().read_value()
-        rate = tf.summary.scalar("learning_rate", model.optimization.rate(step - 1))
-        hooks = [
-            LogHook({}, dataset.batch_size, run.metrics, *self.log_every, ends),
-            self._nan,
-            ScalarsHook(
-                *(run.directory, rate, *self.summary_every, ends),
-                *(dataset.batch_size, (), run.config),
-            ),
-            checkpoint,  # before the evaluation, as under the session trainer
-            evaluate,
-            BestHook(evaluate, run.best, scaffold.saver, **self.best),
-            EarlyStopHook(evaluate, **self.early_stop),
-            self._signals,
-        ]
+        return TrainingGraph(
+            model=model,
+            dataset=dataset,
+            iterator=iterator,
+            batch=(features, labels),
+            step_op=step_op,
+            train_op=tf.no_op(),
+            numbers={},  # Keras computes them
+            summaries=tf.summary.scalar("learning_rate", model.optimization.rate(step - 1)),
+            images=(),
+            scaffold=run_scaffold(self, model),
+            evaluation=evaluation,
+            loop=FitLoop(compiled, self.callbacks, self._steps_per_epoch),
+        )
+
+    def _hooks(self, graph: TrainingGraph, run: Run, last_step: int) -> Hooks:
+        """Those of the session trainer that need no tensors of the step."""
 
         def save() -> None:
-            save_model(inference, model, labels, f"{run.directory}/model.h5")
+            _, labels = graph.batch
+            save_model(self._inference, graph.model, labels, f"{run.directory}/model.h5")
 
+        loop = graph.loop
+        loop.last_step = last_step
+        loop.save = save
         csv = tf.keras.callbacks.CSVLogger(f"{run.directory}/epochs.csv", append=True)
-        callbacks = [csv, *self.callbacks]
-        loop = FitLoop(compiled, hooks, evaluate, save, callbacks, epoch, last_step)
+        loop.callbacks = [csv, *self.callbacks]
+        # Keras ends the loop, and has progress bars of its own.
+        others = (LastStepHook, ProfileHook, ProgressHook)
+        hooks = [h for h in super()._hooks(graph, run, last_step) if not isinstance(h, others)]
+        loop.evaluate = next(hook for hook in hooks if hasattr(hook, "evaluation"))
         # After the last checkpoint: a file that cannot be written must not cost that.
-        return tf.no_op(), loop, [*inputs, *hooks[:-1], loop, self._signals], scaffold
+        return [*hooks[:-1], loop, hooks[-1]]
 
 
 class _Step(tf.keras.optimizers.Optimizer):

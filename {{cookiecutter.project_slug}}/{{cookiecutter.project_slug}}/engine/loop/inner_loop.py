@@ -1,4 +1,4 @@
-"""The lean loop: the steps that nobody wants to see run inside the graph."""
+"""The inner loop: the steps between hook events run inside the graph."""
 
 from __future__ import annotations
 
@@ -8,44 +8,47 @@ from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ...data.dataset import Dataset
-from ...train.hooks.every import EveryHook
-from ..errors import ModelError, RunError
+from ..errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 
 class InnerLoop:
-    """Runs training steps in a `tf.while_loop`, up to the next one that a hook wants to see.
+    """Runs training steps in a `tf.while_loop`, up to the next one that a hook needs.
 
-    A `session.run` for each step costs more than a small step itself. So the steps between two
-    log lines, summaries, checkpoints or evaluations stay in the graph, and the one to be seen
-    runs in the open, with every hook. The weights are the same, bit for bit.
+    A `session.run` for each step costs more than a small step itself. So the steps between two log
+    lines, summaries, checkpoints or evaluations stay in the graph, and the next one runs by
+    `session.run`, with every hook. The weights are the same, bit for bit.
 
     Args:
         step: builds one more training step and returns its train op.
-        hooks: those that have a `next_step`; one without (yours, perhaps) sees every step.
-        max_steps: the most steps between two that are seen; 1 is a plain loop.
+        max_steps: the most steps between two with hooks; 1 is one session.run per step.
+        hooks: added to `hooks` later; one without `next_step` (yours, perhaps) is called at every
+            step, so there is no loop.
+
+    Attributes:
+        hooks: those that have a `next_step`; set it before the first `advance`.
+        stop_op: ends a running loop after the current step; run it from another thread.
     """
 
     def __init__(
         self,
         step: Callable[[], tf.Operation],
-        hooks: Sequence[tf.train.SessionRunHook],
         max_steps: int,
+        hooks: Sequence[tf.train.SessionRunHook] = (),
     ) -> None:
-        self._hooks = [hook for hook in hooks if hasattr(hook, "next_step")]
-        self._max_steps = max_steps if 0 < len(self._hooks) == len(hooks) else 1
+        self.hooks = hooks
+        self._max_steps = max_steps
         for hook in hooks if max_steps > 1 else ():
-            if hook not in self._hooks:
+            if not hasattr(hook, "next_step"):
                 name = type(hook).__name__
-                logger.info("%s has no next_step: every step runs in the open, slower", name)
-        self._secs_per_step = float("inf")  # unknown, so the first steps are all seen
+                logger.info("%s has no next_step: one session.run per step, slower", name)
+                self._max_steps = 1
+        self._secs_per_step = float("inf")  # unknown, so the first steps run one by one
         self._measured_from: tuple[int, float] | None = None
         self._global_step = tf.train.get_or_create_global_step()
         local = [tf.GraphKeys.LOCAL_VARIABLES]
         self._stop = tf.Variable(False, trainable=False, collections=local, name="stop")
-        #: Ends a running loop after the step at work; run it from another thread.
         self.stop_op = self._stop.assign(True).op
         if self._max_steps > 1:
             self._build(step)
@@ -68,12 +71,13 @@ class InnerLoop:
         again = [v.op.name for v in tf.global_variables() if v.op.name not in variables]
         if again:
             raise ModelError(
-                f"{', '.join(again)}: made again for the loop inside the graph, which would train "
-                "them apart; make optimisers, averages and variables in __init__ or build"
+                f"{', '.join(again)}: created again for the loop inside the graph, which would "
+                "train them separately; create optimizers, averages and variables in __init__ or "
+                "build"
             )
 
     def advance(self, session: tf.train.MonitoredSession) -> None:
-        """Does the steps before the next one to be seen."""
+        """Does the steps before the next one that a hook needs."""
         if self._max_steps > 1:
             session.run_step_fn(self._advance)
 
@@ -84,26 +88,16 @@ class InnerLoop:
             step_before, time_before = self._measured_from
             self._secs_per_step = (now - time_before) / max(step - step_before, 1)
         self._measured_from = (step, now)
-        following = [hook.next_step(self._secs_per_step) - step for hook in self._hooks]
-        unseen = min([*following, self._max_steps]) - 1
-        if unseen < 1:
+        hooks = [hook for hook in self.hooks if hasattr(hook, "next_step")]
+        following = [hook.next_step(self._secs_per_step) - step for hook in hooks]
+        inner = min([*following, self._max_steps]) - 1
+        if inner < 1:
             return
         try:
-            step += int(session.run(self._loop, {self._limit: unseen}))
+            step += int(session.run(self._loop, {self._limit: inner}))
         except tf.errors.OpError:
             step = int(session.run(self._global_step))  # the last good one
             raise
         finally:
-            for hook in self._hooks:
+            for hook in hooks:
                 hook.step = step
-
-
-def batches_ended(
-    hooks: Sequence[tf.train.SessionRunHook], last_step: int, dataset: Dataset
-) -> RunError:
-    """What is wrong when training batches come to an end; the hooks know after which step."""
-    done = max(hook.step for hook in hooks if isinstance(hook, EveryHook))
-    return RunError(
-        f"the training batches ended after step {done} of {last_step}, which is saved; "
-        f"for training, {type(dataset).__name__}.batches must repeat them"
-    )

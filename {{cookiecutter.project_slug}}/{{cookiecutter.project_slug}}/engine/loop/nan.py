@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import Any, Iterator
+from typing import Iterator, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -13,48 +13,39 @@ import tensorflow.compat.v1 as tf
 from ...train.hooks.every import EveryHook
 from ..errors import RunError
 from ..graph.checks import ancestors
+from .graph import TrainingGraph
 from .stream_position import StreamPositionHook
 
 
 class NanHook(EveryHook):
     """Saves the batch of a step in which `tf.debugging.check_numerics` failed, and says where.
 
-        hook = NanHook("nan", train_op, iterator, batch)
+        hook = NanHook("nan", graph)
         with tf.train.MonitoredTrainingSession(hooks=[hook]) as session, hook.reported():
             while not session.should_stop():
                 session.run(train_op)
 
     Such a step must not have written anything (see `optimize.guard`): then it can be looked at
-    again, whether it ran in the open or inside the graph.
+    again, wherever it ran.
 
     Args:
         directory: where `batch-<step>.npz` goes: arr_0, arr_1, ... in the order of `tf.nest`; the
             step is the last that was done.
-        train_op: depends on the checks.
-        iterator: an initialisable one.
-        batch: (features, labels) of the training step, as the iterator gives them.
-        inputs: has saved positions of the iterator; None if to initialise it brings the batch
-            that follows the global step.
-        alone: whether no other worker moves the weights and the global step.
+        graph: its `step_op` depends on the checks.
+        position: saves positions of the iterator; without, initializing the iterator brings the
+            batch that follows the global step.
     """
 
     def __init__(
-        self,
-        directory: str,
-        train_op: tf.Operation,
-        iterator: tf.data.Iterator,
-        batch: tuple[Any, Any],
-        inputs: StreamPositionHook | None = None,
-        *,
-        alone: bool = True,
+        self, directory: str, graph: TrainingGraph, position: Sequence[StreamPositionHook] = ()
     ) -> None:
         super().__init__()
         self.directory = directory
-        self._train_op = train_op
-        self._iterator = iterator
-        self._batch = tf.nest.flatten(batch)
-        self._inputs = inputs
-        self._alone = alone
+        self._step_op = graph.step_op
+        self._iterator = graph.iterator
+        self._batch = tf.nest.flatten(graph.batch)
+        self._position = position
+        self._alone = graph.dataset.shard[1] == 1  # else other workers move the weights meanwhile
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
@@ -71,7 +62,7 @@ class NanHook(EveryHook):
                 raise
             step = int(self._session.run(self._global_step))
             try:
-                seen = self._see_again(step) if self._alone else "others have gone on since"
+                seen = self._see_again(step) if self._alone else "other workers have moved on since"
             except (tf.errors.OpError, OSError) as failed:
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise RunError(
@@ -83,7 +74,9 @@ class NanHook(EveryHook):
     def _see_again(self, step: int) -> str:
         session = self._session
         session.run(self._iterator.initializer)
-        position = self._inputs.rewind(session, step) if self._inputs else step
+        position = step
+        for hook in self._position:
+            position = hook.rewind(session, step)
         for _ in range(step - position):
             session.run(self._batch[0].op)
         batch = session.run(self._batch)
@@ -101,9 +94,9 @@ class NanHook(EveryHook):
 
     def _checked(self) -> list[tf.Tensor]:
         """What the checks depend on, in the order it was built."""
-        checks = [op for op in ancestors([self._train_op]) if op.type == "CheckNumerics"]
+        checks = [op for op in ancestors([self._step_op]) if op.type == "CheckNumerics"]
         needed = ancestors(check.inputs[0].op for check in checks)
-        operations = [op for op in self._train_op.graph.get_operations() if op in needed]
+        operations = [op for op in self._step_op.graph.get_operations() if op in needed]
         # What is inside of loops and conditions cannot be fetched.
         outside = [op for op in operations if not op._get_control_flow_context()]
         return [out for op in outside for out in op.outputs if out.dtype.is_floating]

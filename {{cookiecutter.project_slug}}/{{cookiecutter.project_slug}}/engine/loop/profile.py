@@ -37,7 +37,7 @@ class ProfileHook(EveryHook):
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         wanted = super().before_run(run_context)
-        if wanted is None or not self._due:
+        if wanted is None or not self.due:
             return wanted
         return wanted._replace(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE))
 

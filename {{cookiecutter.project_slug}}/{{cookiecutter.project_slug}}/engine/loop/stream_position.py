@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
     """Saves an iterator, its shuffle buffer included, so that a restart gets the very next batch.
 
-    In a Saver of its own: the model's would restore it before it is initialised. Let it come
+    In a Saver of its own: the model's would restore it before it is initialized. Let it come
     before the hook that writes checkpoints, and be one of its listeners.
 
     Args:
-        iterator: an initialisable one; the session's start has initialised it.
+        iterator: an initializable one; the session's start has initialized it.
         directory: where positions go.
         checkpoint_prefix: the model's checkpoints'; a position lives as long as its checkpoint.
     """
@@ -52,14 +52,14 @@ class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListen
                 )
                 session.run(self._iterator.initializer)
         if step:
-            logger.warning("the input goes on with a new epoch, not with the next batch")
+            logger.warning("the input resumes with a new epoch, not with the next batch")
         try:
             self.before_save(session, step)
         except tf.errors.OpError as error:
             self._saved = False
             logger.warning(
-                "the input's position cannot be saved (%s); a run that is continued begins a new "
-                "epoch, with all the records in another order",
+                "the input's position cannot be saved (%s); a run that resumes begins a new epoch, "
+                "with all the records in another order",
                 _first_line(error),
             )
 
@@ -91,41 +91,41 @@ class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListen
         return [int(path[len(self._prefix) + 1 : -len(".index")]) for path in paths]
 
 
-def training_batches(
-    dataset: Dataset, run: Run, only: int = 0
-) -> tuple[tf.data.Iterator, list[StreamPositionHook]]:
-    """The training batches that follow the global step, and what saves where they are.
+def training_iterator(dataset: Dataset, limit: int = 0) -> tf.data.Iterator:
+    """The training batches that follow the global step.
 
     Args:
         dataset: gives them.
-        run: holds their position.
-        only: the first so many batches, over and over; 0 is all.
+        limit: the first n batches, over and over; 0 is all.
     """
+    # The global step counts the batches of all workers.
     step = tf.train.get_or_create_global_step().read_value()
-    together = dataset.shard[1] > 1
-    if together:  # the global step counts the batches of all workers
-        step = step // dataset.shard[1]
-    if only:
-        batches = dataset.batches(dataset.training_split, True).take(only).cache().repeat()
-        batches = batches.skip(step % only)
+    workers = dataset.shard[1]
+    step = step // workers if workers > 1 else step
+    if limit:
+        batches = dataset.batches(dataset.training_split, True).take(limit).cache().repeat()
+        batches = batches.skip(step % limit)
     else:
         batches = dataset.batches(dataset.training_split, True, step)
     iterator = tf.data.make_initializable_iterator(batches)
-    # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order goes on.
+    # Run after a checkpoint is restored (a Scaffold's init_fn is not), so the order is kept.
     tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
-    # In memory the step alone says which batch is next; else the iterator itself is saved.
-    if (
-        together
-        or only
-        or (not dataset.overrides("batches") and dataset.in_memory(dataset.training_split))
-    ):
-        if os.path.exists(run.input):
-            logger.warning(
-                "this run streamed its records before, and now holds them in memory: the input "
-                "goes on with other batches; data.memory_fraction=0 streams them again"
-            )
-        return iterator, []
-    return iterator, [StreamPositionHook(iterator, run.input, run.checkpoint_prefix)]
+    return iterator
+
+
+def position_hooks(
+    iterator: tf.data.Iterator, dataset: Dataset, run: Run, limit: int = 0
+) -> list[StreamPositionHook]:
+    """What saves where the iterator is; nothing where the step alone says which batch is next."""
+    in_memory = not dataset.overrides("batches") and dataset.in_memory(dataset.training_split)
+    if not (dataset.shard[1] > 1 or limit or in_memory):
+        return [StreamPositionHook(iterator, run.input, run.checkpoint_prefix)]
+    if os.path.exists(run.input):
+        logger.warning(
+            "this run streamed its records before, and now holds them in memory: the input "
+            "resumes with other batches; data.memory_fraction=0 streams them again"
+        )
+    return []
 
 
 def _first_line(error: Exception) -> str:

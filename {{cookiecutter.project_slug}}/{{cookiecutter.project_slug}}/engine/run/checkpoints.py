@@ -72,7 +72,7 @@ def _state(prefix: str) -> tuple[Any, ...]:
     return tuple((path, os.stat(path).st_mtime_ns, os.path.getsize(path)) for path in paths)
 
 
-def continue_from(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:
+def restore_next(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:
     """Makes a checkpoint the one that the session restores.
 
     Args:

@@ -53,3 +53,29 @@ def drop_metrics_after(path: str, step: int) -> None:
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines if line["step"] <= step)
         os.replace(path + ".new", path)
+
+
+def stopped_early(
+    path: str, split: str, step: int, metric: str, mode: str, patience: int, min_delta: float
+) -> str:
+    """Why training ended with this step; empty if it did not.
+
+    Args:
+        path: of metrics.jsonl.
+        split: what is evaluated.
+        step: the last step; what comes after it does not count.
+        metric, mode, patience, min_delta: see `EarlyStopHook`.
+    """
+    best, best_step, worse = -math.inf, 0, 0
+    # By step: of a step that came again after a restart, only the newer line counts.
+    lines = {line["step"]: line for line in read_metrics(path) if line["split"] == split}
+    for line in (line for line in lines.values() if line["step"] <= step and metric in line):
+        value = math.nan if line[metric] is None else line[metric]
+        height = value if mode == "max" else -value
+        if height > best + min_delta:
+            best, best_step, worse = height, line["step"], 0
+        else:
+            worse += 1
+    if worse < patience or patience < 1:
+        return ""
+    return f"{metric} was no better in {worse} evaluations than at step {best_step}"

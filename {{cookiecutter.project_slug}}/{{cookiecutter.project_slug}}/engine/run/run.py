@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
@@ -34,10 +34,18 @@ class Run:
     """The paths of a run directory, new or resumed.
 
     Args:
-        directory: the run directory; it need not exist.
+        directory: the run directory; it need not exist. "" becomes a new one below runs/ when it
+            is opened.
+        name: what such a directory is called, after its time.
+        shared: whether another process writes its checkpoints.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, name: str = "", shared: bool = False) -> None:
+        self._name = name
+        self.shared = shared
+        self._set_paths(directory)
+
+    def _set_paths(self, directory: str) -> None:
         self.directory = directory
         self.checkpoints = os.path.join(directory, "checkpoints")
         self.checkpoint_prefix = os.path.join(self.checkpoints, "model.ckpt")
@@ -70,6 +78,8 @@ class Run:
         Raises:
             RunError: another process trains in the directory, or it cannot be written.
         """
+        if not self.directory:
+            self._set_paths(new_directory(self._name))
         self.check_is_run()
         new = False
         with contextlib.ExitStack() as lock:
@@ -79,6 +89,7 @@ class Run:
                     lock.enter_context(locked(self.directory))
                     new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
                 with self._logged(), disk_errors(self.directory):
+                    logger.info("run directory: %s", self.directory)
                     yield
             finally:
                 if new and not self._holds_results():  # with the lock: nobody else is in it
@@ -114,12 +125,27 @@ class Run:
             package.removeHandler(file)
             file.close()
 
-    def write_start(self, record: dict[str, Any], config: str) -> None:
-        """Appends facts about this start to `record.json`, and writes `config.yaml`."""
+    def describe(self, seed: int, dataset: Dataset, config: str) -> None:
+        """Begins to collect the facts about this start, in a thread: checksums take a while.
+
+        Args:
+            seed: of the run.
+            dataset: its files are what the checksums are of.
+            config: the settings as YAML; "" keeps none.
+        """
+        files = [path for split in dataset.splits for path in dataset.files(split)]
+        thread = ThreadPoolExecutor(1)
+        self._facts = thread.submit(describe_start, seed, files)
+        self._settings = config
+        thread.shutdown(wait=False)  # an error elsewhere need not wait for it
+
+    def write_start(self) -> None:
+        """Appends what `describe` found to `record.json`, and writes `config.yaml`."""
         starts = _read_json(self.record).get("starts", [])
-        _replace(self.record, json.dumps({"starts": [*starts, record]}, indent=2) + "\n")
-        if config:
-            _replace(self.config, config)
+        record = {"starts": [*starts, self._facts.result()]}
+        _replace(self.record, json.dumps(record, indent=2) + "\n")
+        if self._settings:
+            _replace(self.config, self._settings)
 
 
 @contextlib.contextmanager
@@ -151,15 +177,6 @@ def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
         "seed": seed,
         "data": _describe_files(files),
     }
-
-
-def start_described(seed: int, dataset: Dataset) -> Future[dict[str, Any]]:
-    """`describe_start` in a thread: checksums take as long as to build a graph, meanwhile."""
-    files = [path for split in dataset.splits for path in dataset.files(split)]
-    thread = ThreadPoolExecutor(1)
-    described = thread.submit(describe_start, seed, files)
-    thread.shutdown(wait=False)  # an error elsewhere need not wait for it
-    return described
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -211,3 +228,19 @@ def _replace(path: str, text: str) -> None:
     with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(text)
     os.replace(path + ".new", path)
+
+
+def new_directory(name: str) -> str:
+    """Makes `runs/<time>_<name>`, with a number behind it if that is taken."""
+    stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
+    path, number = stem, 1
+    while True:
+        try:
+            os.makedirs("runs", exist_ok=True)
+            os.mkdir(path)  # fails if another run has just made it
+            return path
+        except FileExistsError:
+            number += 1
+            path = f"{stem}_{number}"
+        except OSError as error:
+            raise RunError(f"{path}: cannot be made ({error.strerror}); set run_dir") from None

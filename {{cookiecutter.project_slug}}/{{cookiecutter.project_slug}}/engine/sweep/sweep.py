@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from ...evaluate import table
 from ..errors import ConfigError
 from ..run.metrics import read_metrics
-from ..run.new_directory import new_directory
+from ..run.run import new_directory
 from ..settings.config import load_config
 from ..settings.overrides import split_setting, sweep_values
 from .jobs import Job, launch

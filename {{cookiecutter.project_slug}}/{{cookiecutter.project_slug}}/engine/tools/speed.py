@@ -61,7 +61,8 @@ def measure(
         # Merged now, since what the loop's step adds cannot be fetched.
         scaffold = tf.train.Scaffold(summary_op=tf.summary.merge_all())
         clock = _Clock(every_n_secs=secs / INTERVALS, always=(1,))
-        loop = InnerLoop(step, [clock], trainer.steps_per_loop)
+        loop = InnerLoop(step, trainer.steps_per_loop)
+        loop.hooks = [clock]
         with tf.train.MonitoredTrainingSession(
             hooks=[clock], scaffold=scaffold, config=trainer.session_config
         ) as session:

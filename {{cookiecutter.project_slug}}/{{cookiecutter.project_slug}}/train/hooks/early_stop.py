@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import tensorflow.compat.v1 as tf
 
 from ...engine.errors import ConfigError
-from ...engine.run.metrics import read_metrics
+from ...engine.run.metrics import stopped_early
 from .evaluate import AfterEvaluationHook, EvaluateHook
 
 logger = logging.getLogger(__name__)
@@ -52,29 +51,3 @@ class EarlyStopHook(AfterEvaluationHook):
         if reason:
             logger.info("step %d  training ends: %s", step, reason)
             run_context.request_stop()
-
-
-def stopped_early(
-    path: str, split: str, step: int, metric: str, mode: str, patience: int, min_delta: float
-) -> str:
-    """Why training ended with this step; empty if it did not.
-
-    Args:
-        path: of metrics.jsonl.
-        split: what is evaluated.
-        step: the last step; what comes after it does not count.
-        metric, mode, patience, min_delta: see `EarlyStopHook`.
-    """
-    best, best_step, in_vain = -math.inf, 0, 0
-    # By step: of a step that came again after a restart, only the newer line counts.
-    lines = {line["step"]: line for line in read_metrics(path) if line["split"] == split}
-    for line in (line for line in lines.values() if line["step"] <= step and metric in line):
-        value = math.nan if line[metric] is None else line[metric]
-        height = value if mode == "max" else -value
-        if height > best + min_delta:
-            best, best_step, in_vain = height, line["step"], 0
-        else:
-            in_vain += 1
-    if in_vain < patience or patience < 1:
-        return ""
-    return f"{metric} was no better in {in_vain} evaluations than at step {best_step}"

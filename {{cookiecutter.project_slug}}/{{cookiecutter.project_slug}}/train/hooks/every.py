@@ -7,7 +7,7 @@ from typing import Any, Collection
 
 import tensorflow.compat.v1 as tf
 
-from ...engine.errors import ConfigError
+from ...engine.errors import check_at_least
 
 # A training step puts a read of the global step, made after the update, into this collection.
 STEP_AFTER_UPDATE = "step_after_update"
@@ -16,9 +16,18 @@ STEP_AFTER_UPDATE = "step_after_update"
 class EveryHook(tf.train.SessionRunHook):
     """Acts after each step that is a multiple of `every_n_steps`, or every `every_n_secs`.
 
-    Multiples of the global step, not of the steps since a restart: a run that is resumed at 150
-    acts at 200 and 300, as one that was never stopped. (The hooks of TensorFlow count runs, or
-    from where they were started.) Subclasses write `act`, and `fetches` for values of the step.
+    Multiples of the global step, not of the steps since a restart: a run that resumes at 150 acts
+    at 200 and 300, like one that was never stopped. (TensorFlow's hooks count from where they
+    started.) Subclasses implement `act`, and `fetches` for values of the step:
+
+        for hook in hooks: hook.begin()                 # the graph may still grow
+        for hook in hooks: hook.after_create_session()  # the variables have their values
+        while not session.should_stop():                # steps before any next_step() need no hook
+            for hook in hooks: hook.before_run()        # asks for fetches() if the step is due
+            session.run(train_op)
+            for hook in hooks: hook.after_run()         # act() if the step was due
+        for hook in hooks: hook.end()                   # not after an error
+        for hook in hooks: hook.close()                 # always
 
     Args:
         every_n_steps: 0 means not by steps.
@@ -29,11 +38,7 @@ class EveryHook(tf.train.SessionRunHook):
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
-        if every_n_steps < 0 or every_n_secs < 0:
-            raise ConfigError(
-                f"{type(self).__name__}: found every_n_steps={every_n_steps}, "
-                f"every_n_secs={every_n_secs}; expected 0, which is never, or more"
-            )
+        check_at_least(0, "EveryHook", every_n_steps=every_n_steps, every_n_secs=every_n_secs)
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
@@ -45,13 +50,13 @@ class EveryHook(tf.train.SessionRunHook):
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         """Called after `step` steps are done, with the values of the last of them."""
-        raise NotImplementedError(f"{type(self).__name__}.act")
+        raise NotImplementedError(f"{type(self).__name__}.act must be implemented")
 
     def close(self) -> None:
-        """Called after training, also after an error; gives up what was opened."""
+        """Called after training, also after an error; releases what was opened."""
 
     def next_step(self, secs_per_step: float) -> float:
-        """The next step that this hook wants to see; steps before it may run without hooks.
+        """The next step that this hook needs; steps before it may run without hooks.
 
         Args:
             secs_per_step: how long a step takes at present.
@@ -78,34 +83,28 @@ class EveryHook(tf.train.SessionRunHook):
         self.step = self.acted = int(session.run(self._global_step))
         self._acted_at = time.perf_counter()
 
-    @property
-    def idle(self) -> bool:
-        """Whether it wants no step at all; then it costs nothing, and `step` stays what it was."""
-        return not (self.every_n_steps or self.every_n_secs or self.always)
-
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
-        self._due = self._is_due(self.step + 1)
-        if self.idle:
-            return None
-        wanted = [self.fetches()] if self._due else []
-        return tf.train.SessionRunArgs([self._after_update, *wanted])
+        self.due = self.is_due(self.step + 1)
+        if not (self.every_n_steps or self.every_n_secs or self.always):
+            return None  # it needs no step, and costs nothing
+        return tf.train.SessionRunArgs([self._after_update, self.fetches() if self.due else []])
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
-        if self.idle:
+        if run_values.results is None:
             return
         session, before = run_context.session, self.step
-        step, *values = run_values.results
+        step, values = run_values.results
         self.step = int(session.run(self._global_step) if step is None else step)
-        if self._due and self.step > before:
-            self.act(session, self.step, values[0])
+        if self.due and self.step > before:
+            self.act(session, self.step, values)
             self.acted, self._acted_at = self.step, time.perf_counter()
 
-    def _is_due(self, step: int) -> bool:
-        if step in self.always:
-            return True
-        # ">" and not "== 0": other workers of a cluster may have passed the multiple.
-        if self.every_n_steps and step // self.every_n_steps > self.acted // self.every_n_steps:
-            return True
-        return bool(self.every_n_secs) and time.perf_counter() - self._acted_at >= self.every_n_secs
+    def is_due(self, step: int) -> bool:
+        """Whether to act after a step."""
+        # "Passed", since other workers of a cluster may be ahead.
+        steps, secs = self.every_n_steps, self.every_n_secs
+        passed = steps and step // steps > self.acted // steps
+        late = secs and time.perf_counter() - self._acted_at >= secs
+        return bool(step in self.always or passed or late)

@@ -1,0 +1,85 @@
+"""One graph of all that a run computes: the training step, its summaries, the evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ...data.dataset import Dataset
+from ...model.model import Model
+from ...train.hooks.every import STEP_AFTER_UPDATE
+from ..run.checkpoints import run_saver
+from .evaluation import Evaluation
+from .inner_loop import InnerLoop
+from .settings import TrainerSettings
+from .stream_position import training_iterator
+from .summaries import image_summaries, step_summaries
+
+
+@dataclasses.dataclass(eq=False)
+class TrainingGraph:
+    """What the session and the hooks need of the graph."""
+
+    model: Model
+    dataset: Dataset
+    iterator: tf.data.Iterator  # initializable, of training batches
+    batch: Any  # features and labels of the step, as the iterator gives them
+    step_op: tf.Operation  # one step of the model: what `Model.build_step` returned
+    train_op: tf.Operation  # what the session runs
+    numbers: dict[str, tf.Tensor]  # of the step, float32 []: loss, measures, learning_rate
+    summaries: tf.Tensor  # of the step, merged: string []
+    images: Sequence[tf.Tensor]  # summaries of the first images, string [] each
+    scaffold: tf.train.Scaffold
+    evaluation: Evaluation
+    loop: Any  # runs the steps between hook events: an `InnerLoop`, or Keras
+
+
+def build_training_graph(
+    settings: TrainerSettings, model: Model, dataset: Dataset
+) -> TrainingGraph:
+    """Builds everything in the default graph; training and evaluation share the variables."""
+    iterator = training_iterator(dataset, settings.limit_batches)
+    features, labels = batch = iterator.get_next()
+    train_op, loss, outputs = model.build_step(features, labels)
+    with tf.control_dependencies([train_op]):
+        step_after = tf.train.get_global_step().read_value()
+    tf.add_to_collection(STEP_AFTER_UPDATE, step_after)
+    numbers = model.means(loss, outputs, labels)
+    numbers["learning_rate"] = model.optimization.rate(step_after - 1)
+    # Before the loop, whose own summaries cannot be fetched.
+    summaries = step_summaries(model, train_op, numbers, settings.histograms)
+    scaffold = run_scaffold(settings, model, summaries)
+    evaluation = Evaluation(model, dataset, dataset.evaluation_split, settings.limit_batches)
+    images = image_summaries(features)
+    loop = InnerLoop(
+        step=lambda: model.build_step(*iterator.get_next())[0],
+        max_steps=settings.steps_per_loop,
+        hooks=settings.hooks,
+    )
+    return TrainingGraph(
+        model=model,
+        dataset=dataset,
+        iterator=iterator,
+        batch=batch,
+        step_op=train_op,
+        train_op=train_op,
+        numbers=numbers,
+        summaries=summaries,
+        images=images,
+        scaffold=scaffold,
+        evaluation=evaluation,
+        loop=loop,
+    )
+
+
+def run_scaffold(
+    settings: TrainerSettings, model: Model, summaries: tf.Tensor | None = None
+) -> tf.train.Scaffold:
+    """What is saved, and what a new run starts with."""
+    return tf.train.Scaffold(
+        saver=run_saver(settings.max_to_keep, settings.keep_checkpoint_every_n_hours),
+        summary_op=summaries,
+        init_fn=lambda _, session: model.warm_start.load(model.variables, session),
+    )

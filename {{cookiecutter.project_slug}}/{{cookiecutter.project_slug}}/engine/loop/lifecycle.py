@@ -1,0 +1,141 @@
+"""Around the loop: what is checked first, where a run resumes, the session, the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from typing import Iterator, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from ...data.dataset import Dataset
+from ...model.model import Model
+from ...train.hooks.every import EveryHook
+from ..errors import ConfigError, ModelError, RunError
+from ..input.bad_records import locate_bad_record
+from ..run.checkpoints import newest_checkpoint, restore_next
+from ..run.devices import adapt, start_threads, warn_of_unused_gpu
+from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
+from ..run.run import Run
+from .events import drop_events_after
+from .settings import TrainerSettings
+from .signals import SignalHook
+
+logger = logging.getLogger(__name__)
+
+Hooks = Sequence[tf.train.SessionRunHook]
+
+
+def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
+    """Checks the model, prepares the data and returns the last step."""
+    if model.built:
+        raise ModelError(f"{model.name}: is in another graph already; create a new one to fit")
+    if settings.alone:
+        check_alone()
+    start_threads(settings.session_config)
+    warn_of_unused_gpu(settings.gpus)
+    dataset.prepare()
+    last_step = last_step_of(settings, dataset)
+    with locate_bad_record(dataset):
+        adapt(settings.session_config, dataset, model)
+    model.optimization.check_updates(last_step)
+    return last_step
+
+
+def check_alone() -> None:
+    """Raises ConfigError where the environment makes this process part of a cluster."""
+    try:
+        jobs = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster") or {}
+        processes = sum(map(len, jobs.values()))
+    except (AttributeError, TypeError, ValueError):
+        processes = 0
+    if processes > 1 or "PS_TASKS" in os.environ:
+        raise ConfigError(
+            "TF_CONFIG or PS_TASKS makes this process part of a cluster, which this trainer does "
+            "not know; take trainer=cluster (of a project with many_machines=yes), or unset it"
+        )
+
+
+def last_step_of(settings: TrainerSettings, dataset: Dataset) -> int:
+    """The global step to end at; with `last_epoch` the dataset must be prepared."""
+    if not settings.last_epoch:
+        return settings.last_step
+    with locate_bad_record(dataset):
+        return settings.last_epoch * dataset.steps_per_epoch(dataset.training_split)
+
+
+def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: int) -> bool:
+    """Whether there is nothing left to do in a run, and logs why."""
+    if not run.directory:
+        return False
+    _, step = newest_checkpoint(run.checkpoints, read=not run.shared)
+    split = dataset.evaluation_split
+    owed = settings.alone and not is_evaluated(run.metrics, split, step)
+    if step > last_step or (step == last_step and not owed):
+        reason = f"{step} steps are done"
+    else:
+        reason = stopped_early(
+            path=run.metrics,
+            split=split,
+            step=step,
+            metric=settings.metric,
+            mode=settings.mode,
+            patience=settings.patience,
+            min_delta=settings.min_delta,
+        )
+    if reason:
+        logger.info("%s is finished: %s", run.directory, reason)
+    return bool(reason)
+
+
+def resume(run: Run) -> int:
+    """Chooses the checkpoint to start from and drops what was logged after it; returns its step.
+
+    A killed run logged steps that it now takes again.
+    """
+    checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
+    if checkpoint and not run.shared:
+        restore_next(run.checkpoints, checkpoint, tf.global_variables())
+    drop_metrics_after(run.metrics, step)
+    drop_events_after(step, run.directory, run.evaluations)
+    return step
+
+
+def training_session(
+    config: tf.ConfigProto, scaffold: tf.train.Scaffold, run: Run, hooks: Hooks
+) -> tf.train.MonitoredSession:
+    """A MonitoredTrainingSession without the hooks of TensorFlow: ours act on exact multiples."""
+    return tf.train.MonitoredTrainingSession(
+        checkpoint_dir=run.checkpoints,
+        scaffold=scaffold,
+        hooks=hooks,
+        config=config,
+        save_checkpoint_secs=None,
+        save_checkpoint_steps=None,
+        save_summaries_secs=None,
+        save_summaries_steps=None,
+        log_step_count_steps=None,
+    )
+
+
+@contextlib.contextmanager
+def closing(hooks: Hooks) -> Iterator[None]:
+    """Closes the hooks at the end, also after an error."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            if isinstance(hook, (EveryHook, SignalHook)):
+                hook.close()
+
+
+def check_batches_left(left: bool, hooks: Hooks, last_step: int, dataset: Dataset) -> None:
+    """Raises RunError unless training batches were left; the hooks know after which step."""
+    if not left:
+        done = max(hook.step for hook in hooks if isinstance(hook, EveryHook))
+        raise RunError(
+            f"the training batches ended after step {done} of {last_step}, which is saved; "
+            f"for training, {type(dataset).__name__}.batches must repeat them"
+        )
