@@ -17,7 +17,7 @@ class CheckpointHook(EveryHook):
         prefix: path of the checkpoints; the step is appended.
         saver: writes them; default the Scaffold's.
         every_n_steps, every_n_secs, always: see `EveryHook`.
-        listeners: what else to do before and after a checkpoint is written.
+        listeners: called before and after each checkpoint is written.
     """
 
     def __init__(

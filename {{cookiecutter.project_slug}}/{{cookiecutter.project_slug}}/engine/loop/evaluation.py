@@ -19,25 +19,25 @@ class Evaluation:
         model: already built.
         dataset: gives the batches.
         split: which to evaluate.
-        only: the first so many batches; 0 is all.
+        limit: the first n batches; 0 is all.
 
     Attributes:
         outputs, labels: tensors of the batch that is evaluated.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, split: str, only: int = 0) -> None:
+    def __init__(self, model: Model, dataset: Dataset, split: str, limit: int = 0) -> None:
         if count_records(dataset, split, most=1) < 1:
             raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
         self.split = split
         self._averages = model.optimization.averages
-        # The first use of a model makes its variables, whose names are to have no scope before.
+        # The first use of a model creates its variables, whose names must not begin with a scope.
         with tf.name_scope(f"evaluate_{split}" if model.built else None):
-            batches = dataset.batches(split).take(only or -1)
+            batches = dataset.batches(split).take(limit or -1)
             self._iterator = tf.data.make_initializable_iterator(batches)
             features, self.labels = self._iterator.get_next()
             self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
             self._size = tf.shape(tf.nest.flatten(features)[0])[0]
-            # A mean of a short last batch weighs less than that of a full one.
+            # The mean of a short last batch weighs less than that of a full one.
             self._sums = {
                 name: mean * tf.cast(self._size, tf.float32)
                 for name, mean in model.means(loss, self.outputs, self.labels).items()
@@ -57,7 +57,7 @@ class Evaluation:
 
         Args:
             session: holds the weights.
-            stopped: looked at before each batch; if true, there is no result, but {}.
+            stopped: asked before each batch; if true, the result is {}.
             fetches: what else to compute for each batch.
             seen: called with the values of these.
         """

@@ -56,20 +56,20 @@ class EventsHook(EveryHook):
 
 
 def drop_events_after(step: int, *directories: str) -> None:
-    """Forgets what a killed run showed after its last checkpoint: it is about to come again.
+    """Drops what a killed run showed after its last checkpoint: those steps are taken again.
 
-    TensorBoard's own rule for this, the START above, is not followed by all who read the files,
-    and TensorBoard's fast loader (2.5 and later) is one of these.
+    TensorBoard's own rule for this, the START above, is not followed by all who read the files;
+    TensorBoard's fast loader (2.5 and later) is one of them.
     """
     for directory in directories:
         for path in glob.glob(os.path.join(glob.escape(directory), "events.out.tfevents.*")):
-            whole = 0  # bytes
+            intact = 0  # bytes
             try:
                 for record in tf.io.tf_record_iterator(path):
                     if tf.Event.FromString(record).step > step:
                         break
-                    whole += len(record) + 16  # of its length and checksums
+                    intact += len(record) + 16  # of its length and checksums
             except tf.errors.DataLossError:
-                pass  # the kill cut the last one short
-            if whole < os.path.getsize(path):
-                os.truncate(path, whole)
+                pass  # the kill truncated the last one
+            if intact < os.path.getsize(path):
+                os.truncate(path, intact)

@@ -12,8 +12,7 @@ from ...train.hooks.every import EveryHook
 class LastStepHook(EveryHook):
     """Asks the session to stop when the global step, after an update, is the last one or beyond.
 
-    In a cluster each worker then goes at most one step too far; tf.train.StopAtStepHook looks at
-    what the step was before the update, and lets another step through.
+    tf.train.StopAtStepHook looks at what the step was before the update, and lets another through.
 
     Args:
         last_step: the global step to end at.
@@ -24,7 +23,7 @@ class LastStepHook(EveryHook):
         self._last_step = last_step
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
-        """Nothing: the step itself is looked at after each run."""
+        """Does nothing: the step is looked at after each run."""
 
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues

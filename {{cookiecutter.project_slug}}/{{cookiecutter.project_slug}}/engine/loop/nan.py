@@ -1,4 +1,4 @@
-"""Reports a number that is not finite, with what is needed to see it again."""
+"""Reports a number that is not finite, with what is needed to reproduce it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class NanHook(EveryHook):
             while not session.should_stop():
                 session.run(train_op)
 
-    Such a step must not have written anything (see `optimize.guard`): then it can be looked at
-    again, wherever it ran.
+    Such a step must not have written anything (see `optimize.guard`): then it can be run again,
+    wherever it ran.
 
     Args:
         directory: where `batch-<step>.npz` goes: arr_0, arr_1, ... in the order of `tf.nest`; the
@@ -62,7 +62,7 @@ class NanHook(EveryHook):
                 raise
             step = int(self._session.run(self._global_step))
             try:
-                seen = self._see_again(step) if self._alone else "other workers have moved on since"
+                seen = self._reproduce(step) if self._alone else "other workers have moved on since"
             except (tf.errors.OpError, OSError) as failed:
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise RunError(
@@ -71,7 +71,7 @@ class NanHook(EveryHook):
                 "model.learning_rate or model.loss_scale, or another model.clip"
             ) from None
 
-    def _see_again(self, step: int) -> str:
+    def _reproduce(self, step: int) -> str:
         session = self._session
         session.run(self._iterator.initializer)
         position = step

@@ -27,8 +27,8 @@ class ProfileHook(EveryHook):
     def __init__(
         self, directory: str, steps: Sequence[int] = (), last_step: float = float("inf")
     ) -> None:
-        whole = all(isinstance(step, int) for step in steps)
-        if steps and not (whole and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+        integers = all(isinstance(step, int) for step in steps)
+        if steps and not (integers and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
             raise ConfigError(f"ProfileHook: found steps={steps}; expected [first, last] from 1")
         if steps and steps[-1] > last_step:
             raise ConfigError(f"ProfileHook: found steps={steps}; the run ends with {last_step}")

@@ -14,7 +14,7 @@ from ...train.hooks.every import EveryHook
 
 
 class ProgressHook(EveryHook):
-    """Draws a bar on standard error, with the log lines above it; nothing if it is no terminal.
+    """Draws a bar on standard error, if that is a terminal, with the log lines above it.
 
     Args:
         loss: float32 [], of the training step.

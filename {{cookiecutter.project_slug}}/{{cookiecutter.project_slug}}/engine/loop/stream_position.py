@@ -1,4 +1,4 @@
-"""The position of the input: saved beside each checkpoint, restored with it."""
+"""The position of the input: saved next to each checkpoint, restored with it."""
 
 from __future__ import annotations
 

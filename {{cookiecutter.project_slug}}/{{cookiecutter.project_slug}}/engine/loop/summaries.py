@@ -13,9 +13,9 @@ from ..graph.optimize import HISTOGRAMS
 def step_summaries(
     model: Model, train_op: tf.Operation, shown: dict[str, tf.Tensor], histograms: bool = False
 ) -> tf.Tensor:
-    """The merged summary, string [], of a step and of what the model itself has summarised.
+    """The merged summary, string [], of a step and of what the model itself has summarized.
 
-    Call it before a loop in the graph holds summaries that cannot be fetched.
+    Call it before the graph has a loop, whose summaries cannot be fetched.
 
     Args:
         model: the norms of its trained variables are those after the step.
@@ -41,7 +41,7 @@ def image_summaries(features: Nest) -> list[tf.Tensor]:
 
     Args:
         features: each [batch, rows, columns, 1, 3 or 4], of numbers that
-            `tf.summary.image` takes, is shown; others are passed over.
+            `tf.summary.image` takes, is shown; others are skipped.
     """
     types = (tf.uint8, tf.float16, tf.float32, tf.float64)
     return [

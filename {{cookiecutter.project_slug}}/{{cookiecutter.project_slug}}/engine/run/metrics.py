@@ -19,7 +19,7 @@ def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:
-    """All lines; none if there is no file. What a kill or a power cut has damaged is left out."""
+    """All lines, none if there is no file; those that a kill has corrupted are skipped."""
     if not os.path.exists(path):
         return []
     lines = []
@@ -47,7 +47,7 @@ def last_metrics(path: str, split: str) -> dict[str, float]:
 
 
 def drop_metrics_after(path: str, step: int) -> None:
-    """Forgets what a killed run logged after its last checkpoint: it is about to come again."""
+    """Drops what a killed run logged after its last checkpoint: those steps are taken again."""
     if os.path.exists(path):
         lines = read_metrics(path)
         with open(path + ".new", "w", encoding="utf-8") as file:

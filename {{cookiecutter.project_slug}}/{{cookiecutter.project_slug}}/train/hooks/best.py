@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 class BestHook(AfterEvaluationHook):
     """Keeps one checkpoint, that of the best evaluation, and `best.json`, which names it.
 
-    It holds what every checkpoint holds, averages of the weights beside the weights: evaluated as
-    any other it gives the numbers in `best.json`, and training can go on from it.
+    It holds what every checkpoint holds, with the averages of the weights: evaluated like any
+    other it gives the numbers in `best.json`, and training can resume from it.
 
     Args:
-        evaluate, metric, mode: see `AfterEvaluationHook`; a number that is not finite is no best.
+        evaluate, metric, mode: see `AfterEvaluationHook`; only finite numbers can be best.
         directory: where both go.
         saver: writes the checkpoint.
     """

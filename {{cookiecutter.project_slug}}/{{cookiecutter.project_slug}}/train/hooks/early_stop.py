@@ -1,4 +1,4 @@
-"""Ends training when evaluations get no better."""
+"""Ends training when evaluations no longer improve."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 class EarlyStopHook(AfterEvaluationHook):
-    """Ends training after so many evaluations in a row that are no better than one before them.
+    """Ends training after n evaluations in a row without improvement.
 
-    They are counted in metrics.jsonl, so a restart goes on counting.
+    They are counted in metrics.jsonl, so the count survives a restart.
 
     Args:
-        evaluate, metric, mode: see `AfterEvaluationHook`; a number that is not finite is no better.
-        patience: how many evaluations; 0 never ends it.
-        min_delta: by how much one must be better to count as better.
+        evaluate, metric, mode: see `AfterEvaluationHook`; a number that is not finite is never an
+            improvement.
+        patience: n; 0 never ends training.
+        min_delta: the least change that counts as an improvement.
     """
 
     def __init__(

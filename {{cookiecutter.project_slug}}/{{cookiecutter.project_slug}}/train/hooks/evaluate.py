@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class EvaluateHook(EventsHook):
     """Runs an `Evaluation`, logs its means, and keeps the newest in `results`.
 
-    Let the hook that writes checkpoints come before it: an evaluation may be long, and what stops
-    or kills it then costs no step. One that is missing where a run goes on is made up for.
+    Let the hook that writes checkpoints come before it: an evaluation may be long, and a stop or a
+    kill during it then costs no step. One that is missing when a run resumes is caught up on.
 
     Args:
         evaluation: built in the graph that is trained.
@@ -28,8 +28,8 @@ class EvaluateHook(EventsHook):
             curves on one chart.
         metrics_file: path of the JSON lines.
         every_n_steps, every_n_secs, always: see `EveryHook`.
-        if_fails: called with session and step where an evaluation fails, which ends training.
-        stopped: true if training is to end now, without the rest of an evaluation.
+        if_fails: called with session and step when an evaluation fails, which ends training.
+        stopped: asked between batches; if true, the rest of the evaluation is skipped.
 
     Attributes:
         evaluated: the step of `results`.
@@ -70,7 +70,7 @@ class EvaluateHook(EventsHook):
                 logger.warning("the evaluation of step %d failed; the step itself is saved", step)
             raise
         if not results:
-            logger.info("step %d  the evaluation is left for the next start", step)
+            logger.info("step %d  the evaluation is left to the next start", step)
             return
         self.results, self.evaluated = results, step
         shown = "  ".join(f"{name} {value:.4f}" for name, value in self.results.items())
@@ -80,7 +80,7 @@ class EvaluateHook(EventsHook):
 
 
 class AfterEvaluationHook(EveryHook):
-    """Calls `evaluated(run_context, step, value)`, which subclasses write, after each evaluation.
+    """Calls `evaluated(run_context, step, value)`, which subclasses implement, after each one.
 
     Args:
         evaluate: makes the evaluations; it comes before this hook in the list of hooks.
@@ -104,7 +104,7 @@ class AfterEvaluationHook(EveryHook):
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
-        if self.step and self.evaluate.evaluated == self.step:  # made up for just now
+        if self.step and self.evaluate.evaluated == self.step:  # caught up on just now
             self._tell(tf.train.SessionRunContext(None, session))
 
     def after_run(

@@ -18,7 +18,7 @@ class SummaryHook(EventsHook):
         summary_op: string [], the merged summaries of the training step.
         every_n_steps, every_n_secs, always: see `EveryHook`.
         batch_size: examples in a batch.
-        first: string [] each, summaries of the first step alone.
+        first: string [] each, summaries of the first step only.
         settings: path of a YAML file, shown as text; if there is none, nothing is.
     """
 
@@ -54,7 +54,7 @@ class SummaryHook(EventsHook):
         super().after_create_session(session, coord)
         if self.step == 0:
             self.writer.add_graph(session.graph)
-        # From the next step on they count, and a restart from here replaces them.
+        # They belong to the next step, so that a restart from here replaces them.
         for text in session.run(self._texts):
             self.writer.add_summary(text, self.step + 1)
 
