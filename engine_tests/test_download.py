@@ -9,7 +9,7 @@ import re
 import threading
 
 import pytest
-from my_project.engine.errors import DataError
+from my_project.engine.errors import UserError
 from my_project.engine.input import download
 from my_project.engine.input.idx import check_pair
 
@@ -48,8 +48,8 @@ def holds_mnist(directory):
 
 
 def failure(directory):
-    """Returns what the DataError says that fetching into `directory` raises."""
-    with pytest.raises(DataError) as caught:
+    """Returns what the error says that fetching into `directory` raises."""
+    with pytest.raises(UserError) as caught:
         download.fetch_mnist(directory)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -91,44 +91,8 @@ def test_only_bytes_are_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
-def test_an_interrupted_file_leaves_the_old_one_and_nothing_else(tmp_path, interruption):
-    path = tmp_path / "images"
-    path.write_bytes(b"old")
-
-    def write_half():
-        with idx.new_file(path) as file:
-            file.write(b"half of the new")
-            file.flush()
-            assert path.read_bytes() == b"old"
-            raise interruption
-
-    with pytest.raises((KeyboardInterrupt, DataError)):
-        write_half()
-    assert os.listdir(tmp_path) == ["images"]
-    assert path.read_bytes() == b"old"
-
-
-def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
-    path = tmp_path / "images"
-    with idx.new_file(path) as first:
-        first.write(b"first")
-        with idx.new_file(path) as second:
-            second.write(b"second")
-        assert path.read_bytes() == b"second"
-    assert path.read_bytes() == b"first"
-    assert os.listdir(tmp_path) == ["images"]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
 def test_a_written_file_may_be_read_by_whoever_may_read_other_files(tmp_path):
     idx.write(tmp_path / "images", IMAGES)
     (tmp_path / "other").write_bytes(b"")
     assert (tmp_path / "images").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_a_place_that_cannot_be_written_to_is_named_in_one_line(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    text = message(idx.write, tmp_path / "file" / "images", IMAGES)
-    assert "cannot be written" in text
-    assert "choose a directory that is writable" in text

@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from matplotlib.image import imread
 from my_project.data import Dataset
-from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
 from my_project.engine.input.summary import engine
 from my_project.engine.tools.contact_sheet import contact_sheet
@@ -108,7 +108,7 @@ def test_a_mistake_is_told_in_one_line(drawn, setting, message):
 
 def test_a_file_that_cannot_be_written_is_named(drawn, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"file/show\.png: cannot be written"):
+    with pytest.raises(RunError, match=r"file/show\.png: cannot be written"):
         show([*drawn, "examples=1", f"file={tmp_path}/file/show.png"])
 
 

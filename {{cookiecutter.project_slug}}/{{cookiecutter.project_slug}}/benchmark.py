@@ -31,9 +31,9 @@ def benchmark(arguments: list[str]) -> int:
     if config.seconds <= 0:
         raise ConfigError(f"seconds={config.seconds}: expected more than 0")
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .engine.input.idx import new_file
     from .engine.input.summary import engine
     from .engine.run.devices import start_threads
+    from .engine.run.files import atomic_write
     from .engine.tools.speed import measure
 
     start_threads(instantiate(config.trainer).session_config)
@@ -68,7 +68,7 @@ def benchmark(arguments: list[str]) -> int:
     advice = advise({name: speed["examples_per_sec"] for name, speed in speeds.items()})
     print(f"The {advice['bottleneck']} is the bottleneck: {advice['advice']}.")
     if config.file:
-        with new_file(config.file) as file:
+        with atomic_write(config.file) as file:
             file.write(json.dumps({**advice, "speeds": speeds}, indent=2).encode() + b"\n")
     return 0
 

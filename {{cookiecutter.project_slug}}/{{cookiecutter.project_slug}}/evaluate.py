@@ -37,7 +37,7 @@ def evaluate(arguments: list[str]) -> int:
     others = [text for text in typed if text not in runs]
     configs = [load_config([*others, run], "evaluate") for run in runs]
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .engine.input.idx import new_file
+    from .engine.run.files import atomic_write
     from .engine.tools.confusion import confusion_picture
     from .engine.tools.curves import curves
     from .engine.tools.restored import Restored
@@ -54,12 +54,12 @@ def evaluate(arguments: list[str]) -> int:
         picture = confusion_picture(first["confusion"])
     print(table(rows, hidden=("split", "checkpoint", "confusion")))
     path = configs[0].file or os.path.join(first["run"], "evaluation", f"{name}.json")
-    with new_file(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(rows if len(rows) > 1 else first).encode() + b"\n")
     print(path)
     if picture:
         path = f"{os.path.splitext(path)[0]}.png"
-        with new_file(path) as file:
+        with atomic_write(path) as file:
             picture.savefig(file, format="png", bbox_inches="tight")
         print(path)
     return 0

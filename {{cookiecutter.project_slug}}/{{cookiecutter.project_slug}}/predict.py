@@ -37,8 +37,8 @@ def predict(arguments: list[str]) -> int:
     import tensorflow.compat.v1 as tf
 
     from .engine.input.bad_records import locate_bad_record
-    from .engine.input.idx import new_file
     from .engine.input.predict_files import PredictFiles
+    from .engine.run.files import atomic_write
     from .engine.tools.restored import Restored, batches_of
 
     restored = Restored(config, config.checkpoint)
@@ -53,7 +53,7 @@ def predict(arguments: list[str]) -> int:
             outputs = flat(restored.model.predict(restored.model(features, training=False)))
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset))
-        file = stack.enter_context(new_file(config.file)) if config.file else sys.stdout.buffer
+        file = stack.enter_context(atomic_write(config.file)) if config.file else sys.stdout.buffer
         for numbers, arrays in batches_of(session, iterator, (ids, outputs)):
             rows = [inputs.place(number) for number in numbers.tolist()]
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):

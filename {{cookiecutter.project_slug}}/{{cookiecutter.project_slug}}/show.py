@@ -22,7 +22,7 @@ def show(arguments: list[str]) -> int:
     config = load_config(arguments, "show")
     # Not above: a mistake in the settings need not wait for TensorFlow.
     from .engine.input.bad_records import locate_bad_record
-    from .engine.input.idx import new_file
+    from .engine.run.files import atomic_write
     from .engine.tools.contact_sheet import contact_sheet
 
     dataset = instantiate(config.data)
@@ -35,7 +35,7 @@ def show(arguments: list[str]) -> int:
     dataset.prepare()
     with locate_bad_record(dataset):
         figure = contact_sheet(dataset, split, config.examples)
-        with new_file(config.file) as file:
+        with atomic_write(config.file) as file:
             figure.savefig(file, format="png", bbox_inches="tight")
         print(f"{split}: {config.file}")
         dataset.summary()

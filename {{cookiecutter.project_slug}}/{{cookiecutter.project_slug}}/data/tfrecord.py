@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
 from ..engine.input.bad_records import valid_labels
-from ..engine.input.idx import new_file
+from ..engine.run.files import atomic_write
 from .dataset import Dataset
 
 
@@ -90,7 +90,7 @@ def write_tfrecords(
         with contextlib.ExitStack() as written:
             writers = []
             for index in range(shards):
-                file = named.enter_context(new_file(_shard(directory, split, index, shards)))
+                file = named.enter_context(atomic_write(_shard(directory, split, index, shards)))
                 writers.append(written.enter_context(tf.io.TFRecordWriter(file.name)))
             for count, example in enumerate(examples, 1):
                 features = {name: _feature(value) for name, value in example.items()}

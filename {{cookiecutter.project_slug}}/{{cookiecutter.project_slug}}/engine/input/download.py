@@ -18,7 +18,7 @@ from typing import IO, Iterator
 from tqdm import tqdm
 
 from ..errors import DataError
-from .idx import new_file
+from ..run.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _unpack(compressed: Path | IO[bytes], path: Path) -> None:
                 f"{path}.gz: cannot be unpacked ({error}); delete it or put a whole copy there"
             ) from error
 
-    with new_file(path) as file:
+    with atomic_write(path) as file:
         file.writelines(chunks())
 
 

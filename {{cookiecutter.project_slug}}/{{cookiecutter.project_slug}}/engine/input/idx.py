@@ -9,13 +9,12 @@ import functools
 import operator
 import os
 import struct
-import uuid
-from contextlib import contextmanager, suppress
-from typing import IO, Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DataError
+from ..run.files import atomic_write
 
 
 class IdxHeader(NamedTuple):
@@ -81,36 +80,9 @@ def check_pair(
 
 
 def write(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Writes a uint8 array of any shape as an idx file; raises DataError if it cannot."""
+    """Writes a uint8 array of any shape as an idx file; raises DataError for other types."""
     if array.dtype != np.uint8:
         raise DataError(f"{path}: found an array of {array.dtype}, expected uint8; convert it")
-    with new_file(path) as file:
+    with atomic_write(path) as file:
         file.write(struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape))
         file.write(np.ascontiguousarray(array).data)
-
-
-@contextmanager
-def new_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that gets its name, `path`, only when the block has ended well.
-
-    Nobody ever reads half a file. After an error or Ctrl-C nothing is left; after kill -9 a
-    `.part` file, which nobody reads either. Makes the directory. Raises DataError where the
-    operating system refuses to write.
-    """
-    # Unique, so that two processes may write one file at a time: the last one wins.
-    part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
-    try:
-        os.makedirs(os.path.dirname(part) or ".", exist_ok=True)
-        # Not tempfile: what it makes only its owner may read, even under its final name.
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):
-            os.remove(part)
-        if isinstance(error, OSError):
-            raise DataError(
-                f"{path}: cannot be written ({error.strerror}); choose a directory that is "
-                "writable and has room"
-            ) from error
-        raise

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from ...model.model import Model, Nest
 from ..errors import ConfigError, ModelError, RunError
+from ..run.files import atomic_write
 from ..settings.config import instantiate
 
 TRAINED_WITH = "trained_with"  # attribute of a file: JSON
@@ -41,13 +42,13 @@ def save_model(keras_model: tf.keras.Model, model: Model, labels: Nest, path: st
     text = json.dumps(trained_with(model, labels))
     freeze, model.freeze = model.freeze, []  # frozen weights would be the last, and read as others
     try:
-        with model.optimization.averages.in_place(tf.get_default_session()):
-            keras_model.save(path + ".new", include_optimizer=False, save_format="h5")
+        averages = model.optimization.averages
+        with averages.in_place(tf.get_default_session()), atomic_write(path) as file:
+            keras_model.save(file.name, include_optimizer=False, save_format="h5")
+            with h5py.File(file.name, "a") as written:
+                written.attrs[TRAINED_WITH] = text
     finally:
         model.freeze = freeze
-    with h5py.File(path + ".new", "a") as file:
-        file.attrs[TRAINED_WITH] = text
-    os.replace(path + ".new", path)
 
 
 def trained_with(model: Model, labels: Nest) -> dict[str, Any]:

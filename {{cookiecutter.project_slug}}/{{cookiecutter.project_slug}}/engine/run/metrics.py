@@ -8,6 +8,8 @@ import math
 import os
 from typing import Any
 
+from .files import atomic_write
+
 
 def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -> None:
     """Appends one line; a number that is not finite becomes null, since JSON has none."""
@@ -50,9 +52,10 @@ def drop_metrics_after(path: str, step: int) -> None:
     """Drops what a killed run logged after its last checkpoint: those steps are taken again."""
     if os.path.exists(path):
         lines = read_metrics(path)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines if line["step"] <= step)
-        os.replace(path + ".new", path)
+        with atomic_write(path) as file:
+            for line in lines:
+                if line["step"] <= step:
+                    file.write(f"{json.dumps(line)}\n".encode())
 
 
 def stopped_early(

@@ -23,6 +23,7 @@ from ...data.dataset import Dataset
 from ..compat import RUNTIME
 from ..errors import DataError, RunError
 from ..interrupts import held
+from .files import atomic_write
 from .lock import locked
 
 logger = logging.getLogger(__name__)
@@ -143,9 +144,11 @@ class Run:
         """Appends what `describe` found to `record.json`, and writes `config.yaml`."""
         starts = _read_json(self.record).get("starts", [])
         record = {"starts": [*starts, self._facts.result()]}
-        _replace(self.record, json.dumps(record, indent=2) + "\n")
+        with atomic_write(self.record) as file:
+            file.write(f"{json.dumps(record, indent=2)}\n".encode())
         if self._settings:
-            _replace(self.config, self._settings)
+            with atomic_write(self.config) as file:
+                file.write(self._settings.encode())
 
 
 @contextlib.contextmanager
@@ -222,12 +225,6 @@ def _read_json(path: str) -> dict[str, Any]:
             return json.load(file)
     except (OSError, ValueError):
         return {}
-
-
-def _replace(path: str, text: str) -> None:
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".new", path)
 
 
 def new_directory(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ...engine.run.files import atomic_write
 from .evaluate import AfterEvaluationHook, EvaluateHook
 
 logger = logging.getLogger(__name__)
@@ -57,11 +58,16 @@ class BestHook(AfterEvaluationHook):
         )
         numbers = self.evaluate.results
         metrics = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-        best = {"step": step, "metric": self.metric, "value": value, "metrics": metrics}
         path = os.path.join(self.directory, "best.json")
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            json.dump({**best, "checkpoint": os.path.basename(prefix)}, file, indent=2)
-        os.replace(f"{path}.new", path)
+        best = {
+            "step": step,
+            "metric": self.metric,
+            "value": value,
+            "metrics": metrics,
+            "checkpoint": os.path.basename(prefix),
+        }
+        with atomic_write(path) as file:
+            file.write(json.dumps(best, indent=2).encode())
         # Only now that best.json names the new one.
         for path in glob.glob(os.path.join(glob.escape(self.directory), "model.ckpt-*.*")):
             if not path.startswith(f"{prefix}."):

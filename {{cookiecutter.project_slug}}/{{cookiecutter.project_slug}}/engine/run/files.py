@@ -1,0 +1,39 @@
+"""Files that are complete as soon as they have their name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from typing import IO, Iterator
+
+from ..errors import RunError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Opens a binary file that gets its name, `path`, only when the block ends without an error.
+
+    Nobody ever reads half a file. An error leaves nothing, kill -9 a `.part` file that nobody
+    reads. Creates the directory.
+
+    Raises:
+        RunError: the operating system refuses to write.
+    """
+    # Unique, so that two processes may write one file at a time: the last one wins.
+    part = f"{os.fspath(path)}.{uuid.uuid4().hex}.part"
+    try:
+        os.makedirs(os.path.dirname(part) or ".", exist_ok=True)
+        # Not tempfile: what it makes only its owner may read, even under its final name.
+        with open(part, "xb") as file:
+            yield file
+        os.replace(part, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        if isinstance(error, OSError):
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror or error}); choose a directory that is "
+                "writable and has room"
+            ) from error
+        raise
