@@ -32,8 +32,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             os.remove(part)
         if isinstance(error, OSError):
+            reason = error.strerror or error
             raise RunError(
-                f"{path}: cannot be written ({error.strerror or error}); choose a directory that is "
-                "writable and has room"
+                f"{path}: cannot be written ({reason}); choose a directory that is writable and "
+                "has room"
             ) from error
         raise
