@@ -60,7 +60,7 @@ def pooled(images):
 
 
 @pytest.mark.parametrize("features", [np.zeros([2, 784]), {"a": np.zeros([2, 8, 8, 1])}])
-def test_features_that_are_no_images_are_refused_with_their_shape(features):
+def test_features_that_are_not_images_are_an_error_with_their_shape(features):
     shape = r"cnn: found .*(784\)|{'a': '\(2, 8, 8, 1\)'}), expected images"
     with tf.Graph().as_default(), pytest.raises(ModelError, match=shape):
         CNN()(tf.nest.map_structure(tf.constant, features))

@@ -1,4 +1,4 @@
-"""The GAN: two updates in one step, whole or not at all, each by its own loss and in its turn."""
+"""The GAN: two updates in one step, complete or not at all, each by its own loss when due."""
 
 import glob
 
@@ -130,7 +130,7 @@ def test_it_learns_how_bright_digits_are_and_shows_samples(fit, tmp_path, digits
     assert sorted(shown) == [1, 40, 80]
     assert {image.shape for image in shown.values()} == {(8 * 28, 8 * 28, 1)}
     brightness = np.fromfile(digits.files("train")[0], np.uint8)[16:].mean() / 255
-    assert shown[1].mean() == pytest.approx(0.5, abs=0.1)  # grey: it knows nothing
+    assert shown[1].mean() == pytest.approx(0.5, abs=0.1)  # gray: it knows nothing
     assert abs(shown[80].mean() - brightness) < 0.5 * (shown[1].mean() - brightness)
 
 

@@ -26,7 +26,7 @@ def of(loss, labels=LABELS, logits=LOGITS):
         return session.run([each, tf.gradients(tf.reduce_mean(each), outputs)[0]])
 
 
-def test_crossentropy_takes_labels_as_a_dataset_and_as_keras_hand_them_over():
+def test_crossentropy_takes_labels_as_a_dataset_and_as_keras_pass_them():
     for labels in (LABELS, LABELS.astype(np.int64), LABELS.astype(np.float32)[:, np.newaxis]):
         each, gradient = of(known.crossentropy(), labels)
         np.testing.assert_allclose(each, CROSSENTROPY, rtol=1e-5)
@@ -92,12 +92,12 @@ def test_a_label_outside_of_the_classes_is_an_error_that_names_it_and_their_numb
         (lambda: of(known.class_weighted([1, 1])), "found 2 weights for 4 classes"),
     ],
 )
-def test_arguments_without_a_meaning_are_refused(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_a_model_trains_on_the_mean_of_the_loss_it_was_given_and_makes_it_anew_in_no_step():
+def test_a_model_trains_on_the_mean_of_the_loss_it_was_given_and_builds_it_once():
     calls = []
 
     def loss(y_true, y_pred):
@@ -117,7 +117,7 @@ def test_a_model_trains_on_the_mean_of_the_loss_it_was_given_and_makes_it_anew_i
 
 
 def test_a_model_without_a_loss_says_so():
-    with pytest.raises(NotImplementedError, match=r"Model\.loss is yours to write, or to give"):
+    with pytest.raises(NotImplementedError, match=r"Model\.loss must be implemented, or given"):
         Model().loss(None, None)
 
 

@@ -1,4 +1,4 @@
-"""The contract of a model: updates happen whole or not at all, and silent mistakes are loud."""
+"""The contract of a model: updates are complete or do not happen; silent mistakes are errors."""
 
 import functools
 import re
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, ModelError
+from my_project.engine.graph.checks import loop_of
 from my_project.engine.graph.optimize import guard
 from my_project.model import Dropout, Model
 
 
 class Linear(Model):
-    """A small model that the tests below bend: [batch, 3] -> [batch, 2]."""
+    """A small model that the tests below change: [batch, 3] -> [batch, 2]."""
 
     def build(self, input_shape):
         self.norm = tf.keras.layers.BatchNormalization()
@@ -67,7 +68,7 @@ def test_one_step_moves_every_weight_the_statistics_and_the_global_step():
     np.testing.assert_allclose(moved, 0.01 * INPUTS.mean(0), rtol=1e-4)
 
 
-def test_call_is_run_as_it_is_written_and_not_as_autograph_would_write_it():
+def test_call_runs_as_it_is_written_and_not_as_autograph_converts_it():
     class Seen(Linear):
         def call(self, inputs, training=False):
             self.file = sys._getframe().f_code.co_filename
@@ -102,7 +103,7 @@ def test_no_way_to_clip_makes_or_hides_a_number_that_is_not_finite(clip):
         assert after["global_step"] == (0 if isinstance(message, str) else 1)
 
 
-def test_writes_inside_a_group_of_updates_wait_for_the_barrier_too():
+def test_writes_inside_a_group_of_updates_wait_for_the_guard_too():
     class Grouped(Linear):
         def build(self, input_shape):
             self.total = self.add_weight("total", [], initializer="zeros", trainable=False)
@@ -147,6 +148,44 @@ def test_a_write_inside_a_loop_of_the_model_is_refused():
     assert_refused(Loops(), "in a loop of its own")
 
 
+def test_the_loop_of_an_operation_is_the_innermost_around_it_also_after_loops_before():
+    found = {}
+
+    def inner(turn):
+        found["inner"] = turn + 1
+        found["constant"] = tf.constant(1)
+        return found["inner"]
+
+    def outer(turn):
+        found["after inner"] = turn + tf.while_loop(lambda turn: turn < 3, inner, [turn])
+        found["branch"] = tf.cond(turn > 1, lambda: tf.constant(1), lambda: turn * 2)
+        return found["after inner"]
+
+    with tf.Graph().as_default():
+        found["after outer"] = tf.while_loop(lambda turn: turn < 9, outer, [tf.constant(0)]) + 1
+        loops = {name: loop_of(tensor.op) for name, tensor in found.items()}
+    assert loops["inner"] == loops["constant"] != loops["after inner"]
+    assert loops["after inner"] == loops["branch"] != ""
+    assert loops["after outer"] == ""
+
+
+def test_a_write_in_a_branch_of_a_condition_waits_for_the_guard_too():
+    class Branches(Linear):
+        def build(self, input_shape):
+            self.count = self.add_weight("count", [], initializer="zeros", trainable=False)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            due = tf.reduce_sum(inputs) < 1e9  # false for a NaN
+            add, skip = (lambda: self.count.assign_add(1.0)), (lambda: self.count.read_value())
+            self.add_update(tf.cond(due, add, skip))
+            self.add_update(tf.cond(due, skip, lambda: self.count.assign_sub(1.0)))
+            return super().call(inputs, training)
+
+    _, (good, _), (bad, _) = steps(Branches(), [INPUTS, INPUTS * np.nan])
+    assert good["branches/count"] == bad["branches/count"] == 1
+
+
 def test_a_train_op_that_leaves_the_global_step_is_refused():
     class Endless(Linear):
         def optimize(self, loss, updates=(), writes=()):
@@ -161,10 +200,10 @@ def test_a_train_op_that_leaves_the_global_step_is_refused():
             return tf.group(update, step.assign_add(1), step.assign_add(1))
 
     for wrong, times in ((Endless(), 0), (Hasty(), 2)):
-        assert_refused(wrong, f"raises the global step {times} times")
+        assert_refused(wrong, f"increments the global step {times} times")
 
 
-def test_optimize_may_return_a_tensor_and_raise_the_step_inside_a_cond():
+def test_optimize_may_return_a_tensor_and_increment_the_step_inside_a_cond():
     class Skips(Linear):
         def optimize(self, loss, updates=(), writes=()):
             gradients = self.optimization.gradients(loss, self.trainable_variables)
@@ -220,7 +259,7 @@ def test_statistics_that_overflow_where_no_gradient_does_stop_the_step():
 
 
 @pytest.mark.parametrize("rate", [np.nan, -1.0, np.inf])
-def test_a_learning_rate_without_a_meaning_is_refused_and_one_that_becomes_so_stops(rate):
+def test_an_invalid_learning_rate_is_an_error_and_one_that_becomes_invalid_stops(rate):
     with pytest.raises(ConfigError, match="found learning_rate="):
         Linear(learning_rate=rate)
     bad = Linear(schedule=lambda step: tf.log(tf.cast(step, tf.float32) - 1.0))
@@ -229,7 +268,7 @@ def test_a_learning_rate_without_a_meaning_is_refused_and_one_that_becomes_so_st
     assert before["global_step"] == after["global_step"] == 0
 
 
-def test_a_gradient_whose_square_overflows_stops_an_optimiser_that_takes_it():
+def test_a_gradient_whose_square_overflows_stops_an_optimizer_that_takes_it():
     class Steep(Linear):
         def loss(self, outputs, labels):
             return 1e25 * super().loss(outputs, labels)
@@ -349,7 +388,7 @@ def test_a_gradient_alone_that_is_not_finite_is_named():
     assert after["global_step"] == 0
 
 
-def test_a_regularisation_loss_counts_once_in_each_step_that_is_built():
+def test_a_regularization_loss_counts_once_in_each_step_that_is_built():
     model = Linear()
     with tf.Graph().as_default():
         x, y = tf.constant(INPUTS), tf.constant(LABELS)
@@ -388,7 +427,7 @@ class Two(Linear):
         return {"square": tf.reduce_mean(error**2), "absolute": tf.reduce_mean(tf.abs(error))}
 
 
-def test_several_losses_are_summed_up_and_each_is_reported():
+def test_several_losses_are_added_and_each_is_reported():
     class Sum(Two):
         def loss(self, outputs, labels):
             return tf.add_n(list(super().loss(outputs, labels).values()))
@@ -429,7 +468,7 @@ def test_weights_are_floats_where_features_are_integers():
         assert Lookup()(tf.constant([1, 2])).dtype == tf.float32
 
 
-def test_a_loss_that_is_no_single_number_is_refused_with_its_shape():
+def test_a_loss_that_is_not_a_single_number_is_refused_with_its_shape():
     class Vector(Linear):
         def loss(self, outputs, labels):
             return tf.reduce_mean(tf.square(outputs - labels), axis=1)

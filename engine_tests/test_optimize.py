@@ -1,4 +1,4 @@
-"""Optimisers, accumulation, averages, loss scale: what they write, and when they write nothing."""
+"""Optimizers, accumulation, averages, loss scale: what they write, and when they write nothing."""
 
 import contextlib
 import functools
@@ -57,7 +57,7 @@ def last(optimization, actions):
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "momentum", "rmsprop", "adagrad", "adadelta"])
-def test_each_optimiser_follows_a_schedule_alike_in_the_open_and_in_the_graph(name):
+def test_each_optimizer_follows_a_schedule_alike_with_one_run_per_step_and_in_the_graph(name):
     def made(schedule):
         config = load_config([f"optimizer={name}", "model.learning_rate=0.1"])
         optimization = instantiate(config.model).optimization
@@ -65,13 +65,13 @@ def test_each_optimiser_follows_a_schedule_alike_in_the_open_and_in_the_graph(na
         return optimization
 
     falling = schedules.exponential(1, 0.5)
-    in_the_open = last(made(falling), [[1.0, -2.0]] * 5)
+    one_by_one = last(made(falling), [[1.0, -2.0]] * 5)
     in_the_graph = last(made(falling), [[1.0, -2.0], "loop"])
-    assert set(in_the_open) == set(in_the_graph)
-    for key, value in in_the_open.items():
+    assert set(one_by_one) == set(in_the_graph)
+    for key, value in one_by_one.items():
         np.testing.assert_array_equal(value, in_the_graph[key], err_msg=key)
-    assert in_the_open["global_step"] == 5
-    assert not np.array_equal(in_the_open["v"], last(made(schedules.constant()), ["loop"] * 2)["v"])
+    assert one_by_one["global_step"] == 5
+    assert not np.array_equal(one_by_one["v"], last(made(schedules.constant()), ["loop"] * 2)["v"])
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_each_optimiser_follows_a_schedule_alike_in_the_open_and_in_the_graph(na
         tf.keras.optimizers.SGD,
     ],
 )
-def test_an_optimiser_that_could_not_follow_a_schedule_is_refused_by_name(optimizer):
-    with pytest.raises(ConfigError, match=f"{optimizer.__name__} is no .* these are Adam, Mom"):
+def test_an_optimizer_that_could_not_follow_a_schedule_is_named(optimizer):
+    with pytest.raises(ConfigError, match=f"{optimizer.__name__} is not an .* these are Adam, Mom"):
         MLP(optimizer=optimizer)
 
 
@@ -126,7 +126,7 @@ def test_no_sum_average_slot_or_weight_gets_a_number_that_is_not_finite(place, b
         np.testing.assert_array_equal(value, states[-1][key], err_msg=key)
 
 
-def test_gradients_gathered_over_batches_do_not_overflow_where_their_mean_does_not():
+def test_gradients_accumulated_over_batches_do_not_overflow_where_their_mean_does_not():
     huge = last(Optimization(accumulate=3, **SGD), [[3e38, 0.0]] * 3)
     assert huge["v"].tolist() == pytest.approx([-3e37, 2])
 
@@ -150,7 +150,7 @@ def test_evaluation_before_the_first_update_has_the_first_weights(fit, tmp_path,
     "clip", [{"value": 0.1}, {"norm": 0.1}, {"global_norm": 0.1}], ids=lambda clip: next(iter(clip))
 )
 @pytest.mark.parametrize("optimizer", [tf.train.GradientDescentOptimizer, tf.train.AdamOptimizer])
-def test_rows_of_a_table_that_come_several_times_in_a_batch_are_limited_by_their_sum(
+def test_rows_of_a_table_that_occur_several_times_in_a_batch_are_clipped_by_their_sum(
     clip, optimizer
 ):
     with tf.Graph().as_default(), tf.Session() as session:
@@ -200,7 +200,7 @@ def test_steps_that_would_change_nothing_are_refused(fit, tmp_path, model, last_
         ({"warm_start": {"rename": {"(": ""}}}, r"model\.warm_start\.rename: found"),
     ],
 )
-def test_what_is_no_optimiser_schedule_or_expression_is_refused(settings, message):
+def test_what_is_not_an_optimizer_schedule_or_expression_is_an_error(settings, message):
     with pytest.raises(ConfigError, match=message):
         MLP(**settings)
 
@@ -263,7 +263,7 @@ def test_a_switch_compiles_the_graph():
 
 
 @pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"ema_decay": 1.0}, {"loss_scale": -1.0}])
-def test_numbers_without_a_meaning_are_refused(wrong):
+def test_invalid_numbers_are_errors(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ConfigError, match=f"{name}={value}"):
         MLP(**wrong)
@@ -290,7 +290,7 @@ def test_accumulation_averages_and_a_schedule_are_bit_equal_in_the_graph_and_aft
             result = fit(tmp_path / name, last_step=stop, model=model, steps_per_loop=steps)
         results.append(result)
     plain = variables(tmp_path / "plain")
-    assert np.abs(plain["normed/dense/kernel/gradient_sum"]).max() > 0  # 50 is no multiple of 3
+    assert np.abs(plain["normed/dense/kernel/gradient_sum"]).max() > 0  # 50 is not a multiple of 3
     for name in ("lean", "again"):
         other = variables(tmp_path / name)
         assert set(other) == set(plain)
@@ -321,7 +321,7 @@ def test_evaluation_uses_the_averages_and_leaves_the_weights(fit, tmp_path, vari
     assert results["with"]["loss"] == pytest.approx(loss.mean(), rel=1e-5)
 
 
-def test_norms_of_gradients_and_weights_are_summarised(fit, tmp_path, variables):
+def test_norms_of_gradients_and_weights_are_summarized(fit, tmp_path, variables):
     model = MLP(hidden=16, optimizer=tf.train.GradientDescentOptimizer, learning_rate=1.0)
     fit(tmp_path / "run", last_step=2, model=model, checkpoint_every_n_steps=1)
     (path,) = (tmp_path / "run").glob("events*")

@@ -34,7 +34,7 @@ def test_it_learns_digits_from_their_rows(fit, tmp_path, variables):
     assert saved["rnn/dense/kernel"].shape == (28, 4 * 32)
 
 
-def test_it_remembers_the_first_word_over_sequences_of_different_length(fit, tmp_path):
+def test_it_remembers_the_first_word_over_sequences_of_different_lengths(fit, tmp_path):
     model = RNN(units=16, vocabulary=5, embedding=4, classes=5, learning_rate=0.02)
     results = fit(tmp_path / "run", last_step=150, model=model, dataset=FirstWords(batch_size=64))
     assert results["accuracy"] > 0.9  # 0.2 without memory
@@ -112,6 +112,6 @@ def test_one_step_is_the_lstm_of_the_papers():
         ),
     ],
 )
-def test_features_of_another_kind_are_refused(features, vocabulary, message):
+def test_features_of_another_kind_are_an_error(features, vocabulary, message):
     with tf.Graph().as_default(), pytest.raises(ModelError, match=message):
         RNN(vocabulary=vocabulary)(tf.nest.map_structure(tf.constant, features))

@@ -39,7 +39,7 @@ def test_a_quotient_is_finite_and_so_are_its_gradients(x, y):
     assert np.isfinite(gradients).all()
 
 
-def test_a_quotient_is_exact_where_it_can_be_and_0_where_it_is_none():
+def test_a_quotient_is_exact_where_it_can_be_and_0_where_it_is_undefined():
     x, y = np.array([3.0, -3.0, 5.0, 0.0]), np.array([2.0, 1e-17, 0.0, 4.0])
     value, (by_x, by_y) = value_and_gradients(safe_divide, x, y)
     np.testing.assert_allclose(value, [1.5, -3e17, 0, 0], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: their values, and that a restart goes on with them."""
+"""Learning-rate schedules: their values, and that a restart resumes them."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_each_schedule_gives_the_values_of_its_formula(schedule, expected):
         (schedules.cosine(6, warmup_steps=4), [0.25, 0.5, 0.75, 1, 1, 0.5, 0]),
     ],
 )
-def test_a_warm_up_rises_in_a_line_and_the_schedule_follows_it(schedule, expected):
+def test_a_linear_warm_up_comes_before_the_schedule(schedule, expected):
     found = factors(schedule, range(len(expected)))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
@@ -64,13 +64,13 @@ def test_a_warm_up_rises_in_a_line_and_the_schedule_follows_it(schedule, expecte
         lambda: schedules.step([2], warmup_steps=4),
     ],
 )
-def test_numbers_of_steps_without_a_meaning_are_refused(make):
+def test_invalid_numbers_of_steps_are_an_error(make):
     with pytest.raises(ConfigError, match=r"model\.schedule: found \w+=.*; expected \d+ or more"):
         make()
 
 
 @pytest.mark.parametrize("factor", [-0.5, 0.0, 1.5])
-def test_a_factor_that_turns_or_raises_the_rate_is_refused(factor):
+def test_a_factor_that_negates_or_raises_the_rate_is_an_error(factor):
     for make in (schedules.exponential, lambda *of: schedules.step([10], *of[1:])):
         with pytest.raises(ConfigError, match=f"found factor={factor}"):
             make(10, factor)
@@ -85,12 +85,12 @@ def test_each_schedule_is_chosen_by_its_name_on_the_command_line(name):
     assert rates[2] <= 0.01
 
 
-def test_a_schedule_of_ones_own_is_a_function_of_the_step():
+def test_your_own_schedule_is_a_function_of_the_step():
     model = MLP(learning_rate=0.5, schedule=lambda step: 1 / (1 + step))
     assert factors(model.optimization.rate, [0, 3]) == pytest.approx([0.5, 0.125])
 
 
-def test_the_rate_is_logged_summarised_and_goes_on_after_a_restart(fit, tmp_path):
+def test_the_rate_is_logged_summarized_and_resumes_after_a_restart(fit, tmp_path):
     for stop in (30, 50):
         schedule = schedules.cosine(50, warmup_steps=5)
         model = MLP(hidden=16, schedule=schedule)
@@ -100,7 +100,7 @@ def test_the_rate_is_logged_summarised_and_goes_on_after_a_restart(fit, tmp_path
     logged = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
     expected = {1: 2e-4, **{step: _cosine(step - 1) for step in (10, 20, 30, 40, 50)}}
     assert logged == pytest.approx(expected, rel=1e-4)
-    summarised = {
+    summarized = {
         event.step: value.simple_value
         for path in (tmp_path / "run").glob("events*")
         for event in tf.train.summary_iterator(str(path))
@@ -108,7 +108,7 @@ def test_the_rate_is_logged_summarised_and_goes_on_after_a_restart(fit, tmp_path
         if value.tag == "learning_rate"
     }
     expected = {1: 2e-4, 25: _cosine(24), 30: _cosine(29), 50: _cosine(49)}
-    assert summarised == pytest.approx(expected, rel=1e-4)
+    assert summarized == pytest.approx(expected, rel=1e-4)
 
 
 def _cosine(step):

@@ -1,4 +1,4 @@
-"""What goes wrong in silence in TensorFlow 1, tried with each model that conf/model/ names."""
+"""What goes wrong silently in TensorFlow 1, tested with each model that conf/model/ names."""
 
 import os
 import re
@@ -125,7 +125,7 @@ def test_every_trainable_variable_moves(trial):
     assert not [name for name in before if np.array_equal(before[name], after[name])]
 
 
-def test_one_step_raises_the_global_step_by_one(trial):
+def test_one_step_increments_the_global_step_by_one(trial):
     trial.run(trial.train_op)
     assert trial.run(trial.step) == 1
 

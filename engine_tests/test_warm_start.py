@@ -148,6 +148,6 @@ def test_a_pattern_that_freezes_nothing_lists_the_variables(fit, tmp_path):
         fit(tmp_path / "run", model=Normed(hidden=16, freeze=["conv"]))
 
 
-def test_a_model_that_is_frozen_as_a_whole_is_refused(fit, tmp_path):
+def test_a_completely_frozen_model_is_an_error(fit, tmp_path):
     with pytest.raises(ModelError, match=r"no variable to train; .* model\.freeze"):
         fit(tmp_path / "run", model=Normed(hidden=16, freeze=["normed"]))

@@ -17,7 +17,7 @@ class Classifier(Model):
     Args:
         classes: the number of different labels.
         loss: a closure of `losses`; default cross-entropy.
-        others: learning_rate, clip, name: see `Model`.
+        others: learning_rate, schedule, clip, name: see `Model`.
     """
 
     def __init__(self, classes: int = 10, loss: Loss | None = None, **others: Any) -> None:

@@ -1,4 +1,4 @@
-"""A convolutional network from raw `tf.Variable` and `tf.nn`: the way without Keras layers."""
+"""A convolutional network of raw `tf.Variable` and `tf.nn`, without Keras layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CNN(Classifier):
     """Two convolutions with max pooling and two dense layers: [batch, rows, columns, channels].
 
     A variable that is assigned to an attribute in `build` is tracked: it is trained, clipped and
-    saved as those of a Keras layer are.
+    saved like those of a Keras layer.
 
     Args:
         filters: of the two convolutions, 3 × 3 each.
@@ -60,7 +60,7 @@ class CNN(Classifier):
         hidden = inputs
         for kernel, bias in ((self.kernel1, self.bias1), (self.kernel2, self.bias2)):
             hidden = tf.nn.conv2d(hidden, kernel, strides=1, padding="SAME")
-            # Pooled first: the same as after ReLU, for a quarter of its work.
+            # Pooled first: the same as after ReLU, for a quarter of the work.
             hidden = tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME")
             hidden = tf.nn.relu(tf.nn.bias_add(hidden, bias))
         hidden = tf.matmul(tf.reshape(hidden, [-1, self.flat]), self.kernel3)

@@ -1,4 +1,4 @@
-"""A generative adversarial network: two networks, two losses and two optimisers in one step."""
+"""A generative adversarial network: two networks, two losses and two optimizers in one step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .model import Losses, Model, Nest
 
 
 class GAN(Model):
-    """Learns to draw images like those it sees: Goodfellow et al. 2014.
+    """Learns to generate images like those it sees: Goodfellow et al. 2014.
 
     Args:
-        latent: random numbers that an image is drawn from.
+        latent: random numbers that an image is generated from.
         filters: the width of both networks; see `dcgan`.
         spectral_norm: whether to divide the discriminator's kernels by their norm.
-        discriminator_updates: those for each update of the generator.
+        discriminator_updates: for each update of the generator.
         freeze, warm_start, name: see `Model`.
-        optimization: of both networks; see `Optimization`.
+        optimization: of both networks, with the schedule; see `Optimization`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class GAN(Model):
         check_at_least(
             1, "model", discriminator_updates=discriminator_updates, latent=latent, filters=filters
         )
+        optimization["schedule"] = self.optimization.schedule
         self.discriminator_optimization = Optimization(**optimization)
         # Evaluation and export put these in place, of both networks or of none.
         self.discriminator_optimization.averages = self.optimization.averages
@@ -58,10 +59,10 @@ class GAN(Model):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Nest:
-        """Images [batch, ...] -> as many drawn "images", and the logits for "real" and "drawn"."""
+        """Images [batch, ...] -> n generated "images", and the logits for "real" and "drawn"."""
         noise = self._noise(tf.shape(inputs)[0], completed_steps() if training else -1)
         drawn = self.generator(noise, training=training)
-        # In one call, so that there is one update of the spectral norms.
+        # In one call, so that the spectral norms are updated once.
         logits = self.discriminator(tf.concat([inputs, drawn], axis=0), training=training)
         real, fake = tf.split(logits, 2)
         if training:
@@ -81,7 +82,7 @@ class GAN(Model):
         return {"right_on_real": outputs["real"] > 0, "right_on_drawn": outputs["drawn"] < 0}
 
     def predict(self, outputs: Nest) -> dict[str, tf.Tensor]:
-        """images: float32 [batch, rows, columns, channels], 0–1; the same ones for each batch."""
+        """images: float32 [batch, rows, columns, channels], 0–1; the same for each batch."""
         return {"images": outputs["images"]}
 
     def optimize(self, loss: Losses, updates: Any = (), writes: Any = ()) -> tf.Operation:
@@ -102,7 +103,7 @@ class GAN(Model):
             return step.assign_add(1).op
 
     def _trained(self, part: tf.keras.layers.Layer) -> list[tf.Variable]:
-        return [v for v in part.trainable_variables if not self._is_frozen(v)]
+        return [v for v in part.trainable_variables if not self.is_frozen(v)]
 
     def _noise(self, count: Any, step: Any) -> tf.Tensor:
         """Normal float32 [count, latent], the same for the same step."""

@@ -1,15 +1,14 @@
 """Losses that take what they need: `outer(arguments)` returns `loss(y_true, y_pred)`.
 
 Keras calls a loss with labels and outputs alone. What else a loss needs, a number or another
-tensor of the model, is handed to the function around it:
+tensor of the model, is an argument of the function around it:
 
     loss = offset_crossentropy(10)           in Python
     loss: {_target_: ...offset_crossentropy, offset: 10}      in YAML
 
-The same object serves `Model` and `keras.Model.compile`. Each loss of a batch is float32 [batch],
-one number for each example, of which the mean is trained on. Labels are int [batch] (or [batch,
-1], as Keras hands them over), outputs are logits float32 [batch, classes]. Write your own beside
-these; every closure keeps what it was made from, see `made_from`.
+The same object serves `Model` and `keras.Model.compile`. The loss of a batch is float32 [batch],
+one number for each example; training minimizes their mean. Labels are int [batch] (or [batch, 1],
+as Keras passes them), outputs are logits float32 [batch, classes]. Write your own next to these.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def crossentropy() -> Loss:
-    """-log p, nats, where p is the probability of the label."""
+    """-log p, in nats, where p is the probability of the label."""
 
     def loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -44,7 +43,7 @@ def offset_crossentropy(offset: float) -> Loss:
 
 
 def label_smoothing(smoothing: float = 0.1) -> Loss:
-    """Cross-entropy to labels of which a part is spread over all classes.
+    """Cross-entropy with labels of which a part is spread over all classes.
 
     Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
 
@@ -62,7 +61,7 @@ def label_smoothing(smoothing: float = 0.1) -> Loss:
 
 
 def focal(gamma: float = 2.0) -> Loss:
-    """(1 - p)^gamma times cross-entropy: examples that are easy already count less.
+    """(1 - p)^gamma times cross-entropy: easy examples count less.
 
     Lin et al. 2017, https://arxiv.org/abs/1708.02002.
 
@@ -74,7 +73,7 @@ def focal(gamma: float = 2.0) -> Loss:
 
     def loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         each = crossentropy()(y_true, y_pred)
-        # 1 - p, without the loss of digits near 1; a power below 1 has no gradient at 0.
+        # 1 - p, without loss of digits near p = 1; a power below 1 has no gradient at 0.
         return tf.pow(tf.maximum(-tf.expm1(-each), 1e-7), gamma) * each
 
     return loss
@@ -84,7 +83,7 @@ def class_weighted(weights: Sequence[float]) -> Loss:
     """Cross-entropy times the weight of the label's class.
 
     Args:
-        weights: one for each class; 1 leaves it as it is.
+        weights: one for each class; 1 changes nothing.
     """
 
     def loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -100,7 +99,7 @@ def class_weighted(weights: Sequence[float]) -> Loss:
 def activity_penalty(activity: tf.Tensor) -> Loss:
     """The mean square of an activity or input of the model, whatever the labels are.
 
-    Made inside of the model, and added to another loss by `weighted_sum`:
+    Made inside the model, and added to another loss by `weighted_sum`:
 
         def loss(self, outputs, labels):
             losses = [self.loss_function, activity_penalty(self.hidden)]
@@ -111,7 +110,6 @@ def activity_penalty(activity: tf.Tensor) -> Loss:
     """
 
     def loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        del y_true, y_pred
         return tf.reduce_mean(tf.square(activity), axis=list(range(1, activity.shape.rank)))
 
     return loss
@@ -122,7 +120,7 @@ def weighted_sum(losses: Sequence[Loss], weights: Sequence[float]) -> Loss:
 
     Args:
         losses: made by the functions above, or yours.
-        weights: as many numbers.
+        weights: one for each loss.
     """
     if len(losses) != len(weights) or not losses:
         raise ConfigError(f"weighted_sum: found {len(losses)} losses, {len(weights)} weights")
@@ -134,10 +132,7 @@ def weighted_sum(losses: Sequence[Loss], weights: Sequence[float]) -> Loss:
 
 
 def _labels(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Labels as int32 [batch], whatever Keras made of them; fails outside of the classes.
-
-    On a GPU, the loss of such a label would be NaN; the message is worded as a CPU's.
-    """
+    """Labels as int32 [batch]; an error if one is not a class, since a GPU's loss would be NaN."""
     labels = tf.cast(tf.reshape(y_true, [-1]), tf.int32)
     classes = y_pred.shape.as_list()[-1]
     lowest, highest = tf.reduce_min(labels), tf.reduce_max(labels)

@@ -1,4 +1,4 @@
-"""A recurrent network over the rows of an image, or over sequences of different length."""
+"""A recurrent network over the rows of an image, or over sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class RNN(Classifier):
 
     Features are images float32 [batch, rows, columns, channels], each row an element, or
     {"sequence": float32 [batch, time, width] or int32 [batch, time], "length": int32 [batch]}:
-    what comes after an example's length is padding, and changes nothing.
+    what follows an example's length is padding, and changes nothing.
 
     Args:
         units: of the LSTM.
-        vocabulary: of int32 sequences, whose numbers are below it; 0 for other features.
-        embedding: how many numbers stand for one of the vocabulary.
-        dropout: the probability of dropping a number of the last state while training.
+        vocabulary: size, above every number of int32 sequences; 0 for other features.
+        embedding: the size of the vector of each number of the vocabulary.
+        dropout: the probability of dropping a unit of the last state while training.
         others: classes, and see `Classifier`.
     """
 
@@ -58,7 +58,7 @@ class RNN(Classifier):
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Images or sequences (see above) -> logits float32 [batch, classes]."""
         sequence, mask = self._sequence_and_mask(inputs)
-        # The inputs' part of all gates at once: one large product in place of many small ones.
+        # The inputs' part of all gates at once: one large product instead of many small ones.
         gates = self.gates(sequence)
         zeros = tf.zeros([tf.shape(gates)[0], self.units])
         # Where the mask is False, output and states stay as they were.
@@ -70,7 +70,7 @@ class RNN(Classifier):
         output, cell = states
         gates += tf.matmul(output, self.recurrent)
         enter, forget, leave, new = tf.split(gates, 4, axis=1)
-        # Raised by one, it remembers at first: Jozefowicz et al. 2015.
+        # With a bias of one, it remembers at first: Jozefowicz et al. 2015.
         cell = tf.sigmoid(forget + 1.0) * cell + tf.sigmoid(enter) * tf.tanh(new)
         output = tf.sigmoid(leave) * tf.tanh(cell)
         return output, [output, cell]

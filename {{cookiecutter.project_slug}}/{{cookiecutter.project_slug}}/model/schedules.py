@@ -1,7 +1,7 @@
 """Learning-rate schedules: closures that return a function of the global step alone.
 
 `outer(arguments)` returns `factor(global_step)`, by which the learning rate is multiplied. It has
-no state, so that a restart goes on as if it had never stopped. Each can begin with a linear
+no state, so that a restart resumes as if training had never stopped. Each can start with a linear
 warm-up, Goyal et al. 2017, https://arxiv.org/abs/1706.02677. A YAML may name yours by `_target_`.
 """
 
@@ -18,7 +18,7 @@ Schedule = Callable[[tf.Tensor], tf.Tensor]  # global step, int64 [] -> factor, 
 
 
 def constant(warmup_steps: int = 0) -> Schedule:
-    """The learning rate itself, after `warmup_steps` in which it rises to that in a line."""
+    """The learning rate itself, after a linear warm-up of `warmup_steps`."""
     return _after_warmup(warmup_steps, tf.ones_like)
 
 
@@ -28,15 +28,15 @@ def step(boundaries: Sequence[int], factor: float = 0.1, warmup_steps: int = 0) 
         check_at_least(warmup_steps + 1, "model.schedule", boundaries=boundaries)
     _check_factor(factor)
 
-    def fall(steps: tf.Tensor) -> tf.Tensor:
+    def decay(steps: tf.Tensor) -> tf.Tensor:
         passed = [tf.cast(steps + warmup_steps >= boundary, tf.float32) for boundary in boundaries]
         return tf.pow(tf.constant(factor, tf.float32), tf.add_n([tf.zeros([]), *passed]))
 
-    return _after_warmup(warmup_steps, fall)
+    return _after_warmup(warmup_steps, decay)
 
 
 def exponential(every_n_steps: int, factor: float = 0.5, warmup_steps: int = 0) -> Schedule:
-    """Falls smoothly, by `factor` in every `every_n_steps` after the warm-up."""
+    """Decays smoothly, by `factor` in every `every_n_steps` after the warm-up."""
     check_at_least(1, "model.schedule", every_n_steps=every_n_steps)
     _check_factor(factor)
     return _after_warmup(warmup_steps, lambda steps: tf.pow(factor, steps / every_n_steps))
@@ -47,39 +47,38 @@ def cosine(last_step: int, end: float = 0.0, warmup_steps: int = 0) -> Schedule:
 
     Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.
     """
-
-    def fall(steps: tf.Tensor) -> tf.Tensor:
-        done = tf.minimum(steps / (last_step - warmup_steps), 1.0)
-        return end + (1 - end) * 0.5 * (1 + tf.cos(math.pi * done))
-
-    check_at_least(warmup_steps + 1, "model.schedule", last_step=last_step)
-    return _after_warmup(warmup_steps, fall)
+    return _until(
+        last_step,
+        warmup_steps,
+        lambda done: end + (1 - end) * 0.5 * (1 + tf.cos(math.pi * done)),
+    )
 
 
 def polynomial(
     last_step: int, end: float = 0.0, power: float = 1.0, warmup_steps: int = 0
 ) -> Schedule:
-    """From 1 to `end` at the global step `last_step`, where it stays; `power` 1 is a line."""
+    """From 1 to `end` at the global step `last_step`, where it stays; `power` 1 is linear."""
+    return _until(last_step, warmup_steps, lambda done: end + (1 - end) * (1 - done) ** power)
 
-    def fall(steps: tf.Tensor) -> tf.Tensor:
-        left = 1 - tf.minimum(steps / (last_step - warmup_steps), 1.0)
-        return end + (1 - end) * left**power
 
+def _until(last_step: int, warmup_steps: int, factor: Schedule) -> Schedule:
+    """After the warm-up, `factor` of the part of the steps that is done, float32 [], 0–1."""
     check_at_least(warmup_steps + 1, "model.schedule", last_step=last_step)
-    return _after_warmup(warmup_steps, fall)
+    steps_after = last_step - warmup_steps
+    return _after_warmup(warmup_steps, lambda steps: factor(tf.minimum(steps / steps_after, 1.0)))
 
 
 def _after_warmup(warmup_steps: int, factor: Schedule) -> Schedule:
-    """A linear rise, then `factor`, a function of the steps since, float32 []."""
+    """A linear warm-up, then `factor` of the number of steps since, float32 []."""
     check_at_least(0, "model.schedule", warmup_steps=warmup_steps)
 
-    def rise_then_factor(global_step: tf.Tensor) -> tf.Tensor:
+    def warmup_then_factor(global_step: tf.Tensor) -> tf.Tensor:
         steps = tf.cast(global_step, tf.float32)
-        # One more: the first step, which is global step 0, shall move the weights, too.
-        rise = tf.minimum((steps + 1) / max(warmup_steps, 1), 1.0)
-        return rise * factor(tf.maximum(steps - warmup_steps, 0.0))
+        # Plus one: the first step, which is global step 0, has to move the weights, too.
+        warmup = tf.minimum((steps + 1) / max(warmup_steps, 1), 1.0)
+        return warmup * factor(tf.maximum(steps - warmup_steps, 0.0))
 
-    return rise_then_factor
+    return warmup_then_factor
 
 
 def _check_factor(factor: float) -> None:

@@ -1,4 +1,4 @@
-"""Moving averages of the weights, which often generalise better than the weights themselves."""
+"""Moving averages of the weights, which often generalize better than the weights themselves."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Averages:
 
         Args:
             variables: those of that update.
-            updates_done: int64 [], the updates before it. So long as there are few, the decay is
-                lower; the first average is the weights, wherever they were started from.
+            updates_done: int64 [], the updates before it. While there are few, the decay is
+                lower; the first average is the weights themselves.
         """
         done = tf.cast(updates_done, tf.float32)
         return self.move(variables, 1 - tf.minimum(self.decay, done / (done + 10)))
 
     def move(self, variables: Sequence[tf.Variable], share: tf.Tensor) -> tf.Operation:
-        """Moves the averages by a share of their way to the variables, 1 being all: float32 []."""
+        """Moves the averages by a share of their distance to the variables: float32 [], 0–1."""
         if not self.decay:
             return tf.no_op()
         moves = []
         for variable in variables:
             self._weights[variable.op.name] = variable
-            average = zeros_beside(variable, "average", self._averages)
+            average = zeros_for(variable, "average", self._averages)
             change = variable.read_value() - average.read_value()
             moves.append(average.assign_add(tf.cast(share, change.dtype) * change))
         return tf.group(*moves)
@@ -58,15 +58,15 @@ class Averages:
 
 
 def load(variables: dict[str, tf.Variable], values: dict[str, Any], session: tf.Session) -> None:
-    """Gives variables these values; works in a graph to which nothing can be added any more."""
+    """Assigns values to variables; works in a finalized graph, too."""
     for name, value in values.items():
         initializer = variables[name].initializer
-        # One by one: two variables may have their initial value from one tensor.
+        # One by one: two variables may take their initial values from one tensor.
         session.run(initializer, {initializer.inputs[1]: value})
 
 
-def zeros_beside(variable: tf.Variable, name: str, made: dict[str, tf.Variable]) -> tf.Variable:
-    """A variable of the same shape, saved with it and made once, though the step is built twice."""
+def zeros_for(variable: tf.Variable, name: str, made: dict[str, tf.Variable]) -> tf.Variable:
+    """A variable of the same shape, saved with it; created once, though the step is built twice."""
     key = variable.op.name
     if key not in made:
         with tf.init_scope(), tf.name_scope(None):  # outside of loops and conditions

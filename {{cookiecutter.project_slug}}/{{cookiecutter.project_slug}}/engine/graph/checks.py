@@ -1,4 +1,4 @@
-"""Mistakes that TensorFlow lets pass in silence, found by looking at the graph."""
+"""Mistakes that TensorFlow passes silently, found by looking at the graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ancestors(targets: Iterable[tf.Operation]) -> set[tf.Operation]:
     while queue:
         operation = queue.pop()
         if operation.type == "NextIteration":
-            continue  # leads to the turn of the loop before this one
+            continue  # leads to the iteration of the loop before this one
         inputs = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
         queue.extend(inputs - seen)
         seen |= inputs
@@ -37,7 +37,7 @@ def ancestors(targets: Iterable[tf.Operation]) -> set[tf.Operation]:
 def writes_since(count: int) -> list[tf.Operation]:
     """Operations that write variables, among those after the graph's first `count`.
 
-    The variables' initialisers are no such: they run before all steps.
+    The variables' initializers are not among them: they run before all steps.
     """
     graph = tf.get_default_graph()
     variables = tf.global_variables() + tf.local_variables()
@@ -46,24 +46,37 @@ def writes_since(count: int) -> list[tf.Operation]:
     return [op for op in added if WRITES.match(op.type) and op not in initializers]
 
 
+def loop_of(operation: tf.Operation) -> str:
+    """The name of the innermost while loop that an operation runs in, "" outside of loops."""
+    ended = 0  # loops between there and here
+    while operation.type != "Enter" or ended:
+        ended += (operation.type == "Exit") - (operation.type == "Enter")
+        sources = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        if not sources:
+            return ""
+        operation = sources[0]  # any: all of them run in the same loop
+    return operation.get_attr("frame_name").decode()
+
+
+def written_by(write: tf.Operation) -> tuple[tf.Operation, bool]:
+    """The handle of the variable that is written, and whether that happens in a tf.cond."""
+    handle, conditional = write.inputs[0].op, False
+    while handle.type in ("Enter", "Switch"):  # the doors into a loop and into a cond
+        conditional |= handle.type == "Switch"
+        handle = handle.inputs[0].op
+    return handle, conditional
+
+
 def check_no_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> None:
     """Raises ModelError if a variable is written before the loss is known to be finite."""
-    before = ancestors([loss.op])
-    early = [op.name for op in writes if op in before or _loop_of(op) is not _loop_of(loss.op)]
+    before, loop = ancestors([loss.op]), loop_of(loss.op)
+    early = [op.name for op in writes if op in before or loop_of(op) != loop]
     if early:
         raise ModelError(
             f"{', '.join(early)}: a variable is written before the loss is known, so that a NaN "
             "could get into it, or in a loop of its own; use the new value itself in call, and "
             "give the write to self.add_update outside of loops"
         )
-
-
-def _loop_of(operation: tf.Operation) -> Any:
-    """The innermost while loop that an operation is in, None outside of loops."""
-    context = operation._get_control_flow_context()
-    while context is not None and not context.IsWhileContext():
-        context = context.outer_context
-    return context
 
 
 def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
@@ -80,33 +93,28 @@ def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
 
 
 def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
-    """Raises ModelError unless a train op raises the global step once."""
-    always, conditional = 0, 0
-    for operation in ancestors([train_op]):
-        if WRITES.match(operation.type):
-            written, in_cond = operation.inputs[0].op, False
-            while written.type in ("Enter", "Switch"):  # the doors into a loop and into a cond
-                in_cond |= written.type == "Switch"
-                written = written.inputs[0].op
-            if written is global_step.handle.op:
-                always, conditional = always + (not in_cond), conditional + in_cond
-    if always > 1 or not always + conditional:
+    """Raises ModelError unless a train op increments the global step once."""
+    writes = [written_by(op) for op in ancestors([train_op]) if WRITES.match(op.type)]
+    conditional = [in_cond for handle, in_cond in writes if handle is global_step.handle.op]
+    always = conditional.count(False)
+    if always > 1 or not conditional:
         raise ModelError(
-            f"the train op that optimize returned raises the global step {always} times, expected "
-            "once; give global_step=tf.train.get_global_step() to one apply_gradients or minimize"
+            f"the train op that optimize returned increments the global step {always} times, "
+            "expected once; give global_step=tf.train.get_global_step() to one apply_gradients or "
+            "minimize"
         )
 
 
 def check_writes(
     model: tf.keras.layers.Layer, train_op: tf.Operation, writes: Iterable[tf.Operation]
 ) -> None:
-    """Raises ModelError if a step leaves some of the writes out, is unguarded, or writes twice."""
+    """Raises ModelError if a step leaves out some writes, is unguarded, or writes twice."""
     needed = ancestors([train_op])
     left_out = [op.name for op in writes if op not in needed]
     if left_out:
         raise ModelError(
             f"{model.name}.optimize leaves {', '.join(left_out)} out, such as BatchNorm's "
-            "statistics; hand updates and writes to optimize.guard, as Model.optimize does"
+            "statistics; pass updates and writes to optimize.guard, as Model.optimize does"
         )
     if not any(op.type == "CheckNumerics" for op in needed):
         raise ModelError(
@@ -123,10 +131,10 @@ def check_writes(
 
 
 def check_all_tracked(model: tf.keras.layers.Layer, made: Iterable[tf.Variable] = ()) -> None:
-    """Raises ModelError for variables that training would pass over.
+    """Raises ModelError for variables that training would skip.
 
     Args:
-        made: those that the model's call has made.
+        made: those that the model's call has created.
     """
     tracked = {variable.op.name for variable in model.variables}
     own = [v for v in made if v.op.name.startswith(f"{model.name}/")]
@@ -140,25 +148,25 @@ def check_all_tracked(model: tf.keras.layers.Layer, made: Iterable[tf.Variable] 
 
 
 def check_nested_settings(model: tf.keras.layers.Layer) -> None:
-    """Raises ModelError for a model in the model whose own settings would be passed over."""
+    """Raises ModelError for a model in the model whose own settings would be ignored."""
     found = [item if isinstance(item, list) else [item] for item in vars(model).values()]
     for part in [item for items in found for item in items]:  # `submodules` warns on 1.15
         warm_start = getattr(part, "warm_start", None)
         if getattr(part, "freeze", ()) or getattr(warm_start, "checkpoint", ""):
             raise ModelError(
-                f"{part.name}: freeze and warm_start of a model inside of another are not looked "
-                f"at; give them to {model.name}"
+                f"{part.name}: freeze and warm_start of a model inside of another are ignored; "
+                f"give them to {model.name}"
             )
 
 
 def check_names_free(model: tf.keras.layers.Layer, named: Iterable[str], *taken: str) -> None:
-    """Raises ModelError for a number of a name that another number has."""
+    """Raises ModelError for a name that another number has."""
     for name in set(named) & set(taken):
         raise ModelError(f"{model.name}: the name {name} is taken; choose another")
 
 
-def one_for_each(value: tf.Tensor, what: str) -> tf.Tensor:
-    """The same numbers; raises ModelError if they are more than one for each example."""
+def check_per_example(value: tf.Tensor, what: str) -> tf.Tensor:
+    """The same numbers; raises ModelError if there is more than one for each example."""
     if (value.shape.rank or 0) > 1:
         raise ModelError(
             f"{what} is {value.shape}, expected [batch] or a single number; labels [batch] and "
@@ -183,7 +191,7 @@ def shape_errors(model: tf.keras.layers.Layer) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        # The last of the lines in which AutoGraph says how it came there.
+        # The last one: AutoGraph puts its own trace before it.
         message = str(error).rpartition("ValueError: ")[2].strip().partition("\n")[0]
         if not SHAPES.search(message):
             raise

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 
 
 def completed_steps() -> tf.Tensor:
-    """The number of steps done, int64 []: a key for random numbers that a restart repeats."""
+    """The number of completed steps, int64 []: a key for random numbers that a restart repeats."""
     return tf.train.get_or_create_global_step().read_value()
 
 

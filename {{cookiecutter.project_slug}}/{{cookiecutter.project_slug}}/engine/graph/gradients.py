@@ -1,4 +1,4 @@
-"""What is done to gradients before they are applied: summed up, limited, checked."""
+"""What is done to gradients before they are applied: deduplicated, checked, clipped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Pairs = List[Tuple[Gradient, tf.Variable]]
 
 
 def dense_values(gradient: Gradient) -> tf.Tensor:
-    """The numbers of a gradient; of a sparse one those of its rows."""
+    """The numbers of a gradient; of a sparse one, those of its rows."""
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def summed_up(gradient: Gradient, dense: bool = False) -> Gradient:
+def deduplicated(gradient: Gradient, dense: bool = False) -> Gradient:
     """The same with one row for each index: limits and norms would miss the sum of several."""
     if dense or not isinstance(gradient, tf.IndexedSlices):
         return tf.convert_to_tensor(gradient)
@@ -31,7 +31,7 @@ def check_finite(pairs: Pairs, squared: bool) -> list[tf.Tensor]:
     """Checks that name the variable whose gradient is not finite.
 
     Args:
-        squared: whether the optimiser squares them, element by element.
+        squared: whether the optimizer squares them, element by element.
     """
     checks = []
     for gradient, variable in pairs:
@@ -40,7 +40,7 @@ def check_finite(pairs: Pairs, squared: bool) -> list[tf.Tensor]:
         checks.append(tf.debugging.check_numerics(values, message))
         if squared:
             message = (
-                f"the square of the gradient of {name}, which the optimiser takes, is not finite"
+                f"the square of the gradient of {name}, which the optimizer takes, is not finite"
             )
             checks.append(tf.debugging.check_numerics(tf.square(values), message))
     return checks
@@ -70,17 +70,10 @@ def clip_gradients(pairs: Pairs, clip: dict[str, float], squares: list[tf.Tensor
     ((kind, limit),) = limits.items()
     gradients = [gradient for gradient, _ in pairs]
     if kind == "value":
-        gradients = [_clip_by_value(gradient, limit) for gradient in gradients]
+        gradients = [tf.clip_by_value(gradient, -limit, limit) for gradient in gradients]
     elif kind == "norm":
         gradients = [tf.clip_by_norm(gradient, limit) for gradient in gradients]
     else:
         norm = tf.sqrt(2 * tf.add_n(squares))
         gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
     return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs)]
-
-
-def _clip_by_value(gradient: Gradient, limit: float) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = tf.clip_by_value(gradient.values, -limit, limit)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return tf.clip_by_value(gradient, -limit, limit)

@@ -1,46 +1,45 @@
-"""How variables follow a loss: in updates that happen whole or not at all."""
+"""How variables follow a loss: in updates that happen completely or not at all."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
-from typing import Any, ContextManager, NamedTuple, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, ContextManager, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ...model.schedules import Schedule, constant
 from ..errors import ConfigError, ModelError
-from .averages import Averages, zeros_beside
-from .checks import ancestors
+from .averages import Averages, zeros_for
+from .checks import ancestors, written_by
 from .dropout import completed_steps
-from .gradients import Pairs, check_finite, clip_gradients, dense_values, summed_up
+from .gradients import Pairs, check_finite, clip_gradients, deduplicated, dense_values
 
 HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
 KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
-# Their rate must be a number or a tensor, which would stay what it is in the loop of the graph.
+# Their rate must be a number or a tensor, which would not change in the loop in the graph.
 REFUSED = re.compile("(Ftrl|ProximalAdagrad|ProximalGradientDescent|AdagradDA)Optimizer")
 
 
 class Gradients(NamedTuple):
     """What one batch asks of the variables."""
 
-    pairs: Pairs  # (gradient, variable); with `accumulate` summed up over batches
+    pairs: Pairs  # (gradient, variable); with `accumulate` summed over batches
     clipped: Pairs  # what is applied
     finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
 
 
 @dataclass(eq=False)
 class Optimization:
-    """The optimiser, its learning rate, and what is done to gradients before and after it.
+    """The optimizer, its learning rate, and what is done to gradients before and after it.
 
     A step is a batch, also with `accumulate`, since the order of the data is a function of the
-    global step; a checkpoint between two updates holds the gradients gathered so far.
+    global step; a checkpoint between two updates holds the gradients accumulated so far.
 
     Args:
-        learning_rate: step size of the optimiser.
+        learning_rate: step size of the optimizer.
         schedule: global step, int64 [] -> factor of the learning rate; see `schedules`.
-        optimizer: makes an optimiser of `tf.train` from its argument `learning_rate`.
+        optimizer: makes an optimizer of `tf.train` from its argument `learning_rate`.
         clip: how to limit gradients: one of {"value": x}, {"norm": x} (of each gradient) and
             {"global_norm": x} (of all together); 0 and None mean no limit.
         accumulate: batches whose mean gradient, then clipped, makes one update.
@@ -49,11 +48,11 @@ class Optimization:
             precision on (https://arxiv.org/abs/1710.03740); 0 is off.
 
     Raises:
-        ConfigError: a number has no meaning, or the optimiser takes no function as its rate.
+        ConfigError: a number is invalid, or the optimizer takes no function as its rate.
     """
 
     learning_rate: float = 1e-3
-    schedule: Schedule = field(default_factory=constant)
+    schedule: Callable[[tf.Tensor], tf.Tensor | float] = lambda global_step: 1.0
     optimizer: Any = tf.train.AdamOptimizer
     clip: dict[str, float] | None = None
     accumulate: int = 1
@@ -64,7 +63,7 @@ class Optimization:
         if self.accumulate < 1 or not 0 <= self.ema_decay < 1 or self.loss_scale < 0:
             raise ConfigError(
                 f"model: found accumulate={self.accumulate}, ema_decay={self.ema_decay}, "
-                f"loss_scale={self.loss_scale}; expected 1 or more, a share below 1, 0 or more"
+                f"loss_scale={self.loss_scale}; expected 1 or more, 0 to below 1, 0 or more"
             )
         if not 0 <= self.learning_rate < math.inf or not callable(self.schedule):
             raise ConfigError(
@@ -82,8 +81,8 @@ class Optimization:
         name = type(self.optimizer).__name__
         if not isinstance(self.optimizer, tf.train.Optimizer) or REFUSED.fullmatch(name):
             raise ConfigError(
-                f"model.optimizer: {name} is no optimiser of tf.train whose learning rate may be a "
-                f"function, so that it follows a schedule; these are {KNOWN}Optimizer"
+                f"model.optimizer: {name} is not an optimizer of tf.train whose learning rate may "
+                f"be a function, so that it follows a schedule; these are {KNOWN}Optimizer"
             )
         plain = (tf.train.GradientDescentOptimizer, tf.train.MomentumOptimizer)
         self._squares = not isinstance(self.optimizer, plain)  # gradients, element by element
@@ -101,8 +100,10 @@ class Optimization:
         with tf.Graph().as_default(), tf.Session(config=cpu) as session:
             rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))
         if self.learning_rate and not rate:
-            zero = f"model.schedule: the learning rate is 0 before the last step, {last_step}"
-            raise ConfigError(f"{zero}; set model.schedule.last_step={last_step}")
+            raise ConfigError(
+                f"model.schedule: the learning rate is 0 before the last step, {last_step}; "
+                f"set model.schedule.last_step={last_step}"
+            )
 
     def update(
         self,
@@ -111,7 +112,7 @@ class Optimization:
         updates: Sequence[tf.Operation] = (),
         writes: Sequence[tf.Operation] = (),
     ) -> tf.Operation:
-        """One step of the variables and of the global step, with all that belongs to it.
+        """One update of the variables and of the global step, with all that belongs to it.
 
         Args:
             loss: float32 [].
@@ -134,7 +135,7 @@ class Optimization:
             ModelError: there is no variable, or one that does not influence the loss.
         """
         if not variables:
-            raise ModelError("no variable to train; make some, or let model.freeze match less")
+            raise ModelError("no variable to train; create some, or let model.freeze match less")
         scaled = loss * self.loss_scale if self.loss_scale else loss
         pairs = self.optimizer.compute_gradients(scaled, list(variables))
         without = [variable.op.name for gradient, variable in pairs if gradient is None]
@@ -145,7 +146,7 @@ class Optimization:
             )
         # On 1.15, that one takes no function for its rate where gradients are sparse.
         dense = isinstance(self.optimizer, tf.train.GradientDescentOptimizer)
-        pairs = [(summed_up(gradient, dense), variable) for gradient, variable in pairs]
+        pairs = [(deduplicated(gradient, dense), variable) for gradient, variable in pairs]
         if self.loss_scale:
             pairs = [(tf.math.scalar_mul(1 / self.loss_scale, g), v) for g, v in pairs]
         tf.summary.scalar("gradient_norm", tf.global_norm([gradient for gradient, _ in pairs]))
@@ -179,7 +180,7 @@ class Optimization:
         return Gradients(pairs, clipped, tf.group(finite))
 
     def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
-        """Writes the variables, and raises the global step if it is given; inside a `guard`."""
+        """Writes the variables, and increments the global step if it is given; inside a `guard`."""
         if self.accumulate == 1:
             done = self._apply(gradients.clipped)
         else:
@@ -211,8 +212,8 @@ class Optimization:
             return tf.group(*resets, average)
 
     def _sum(self, variable: tf.Variable) -> tf.Variable:
-        """Where the gradients of a variable are gathered until the next update."""
-        return zeros_beside(variable, "gradient_sum", self._sums)
+        """Where the gradients of a variable are accumulated until the next update."""
+        return zeros_for(variable, "gradient_sum", self._sums)
 
 
 def guard(
@@ -223,7 +224,7 @@ def guard(
     """What is built inside of the `with` writes nothing unless all these gradients are finite.
 
     A check for each gradient alone would let the other variables be written first, and the
-    next checkpoint would hold a half-made step.
+    next checkpoint would hold an incomplete step.
 
     Args:
         gradients: of one loss, or of several that make one step.
@@ -232,13 +233,13 @@ def guard(
             write is checked: statistics may overflow where no gradient does.
     """
     finite = [batch.finite for batch in gradients]
-    here = tf.get_default_graph()._get_control_flow_context()
     written = {
         write.name: write.inputs[-1]
         for write in writes
-        if write._get_control_flow_context() is here and write.inputs[-1].dtype.is_floating
+        # What a branch of a tf.cond writes is not known outside of it.
+        if write.inputs[-1].dtype.is_floating and not written_by(write)[1]
     }
-    # A value that another of the writes has to come before cannot be checked before all.
+    # A value that depends on another of the writes cannot be checked before all of them.
     if not ancestors(value.op for value in written.values()).intersection(writes):
         for name, value in written.items():
             message = f"what {name} writes is not finite"

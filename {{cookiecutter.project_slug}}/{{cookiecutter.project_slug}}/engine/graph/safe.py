@@ -1,10 +1,10 @@
-"""Logarithm, division and norm that are finite, and whose gradients are, at 0 and at infinity.
+"""Logarithm, division and norm that are finite, as are their gradients, at 0 and at infinity.
 
-For float32 and float64: in float16 there is no room for it, so cast before.
+For float32 and float64; the range of float16 is too small, so cast before.
 
 `tf.where(x > 0, tf.log(x), 0.0)` is not enough: its value is finite, but its gradient at 0 is
 NaN, since the branch that is not taken counts as 0 times infinity. So the argument itself is made
-harmless by a `where` of its own, before the function sees it. NaN stays NaN, so that it is found.
+safe by a `where` of its own, before the function sees it. NaN stays NaN, so that it is found.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ class WarmStart:
         self._exclude = compiled(self.exclude, "model.warm_start.exclude")
 
     def load(self, variables: Sequence[tf.Variable], session: tf.Session) -> None:
-        """Loads those of the variables that are not excluded; without a checkpoint none.
+        """Loads the variables that are not excluded; without a checkpoint, none.
 
         Raises:
-            ConfigError: there is no checkpoint, or it holds no such variables.
+            ConfigError: there is no checkpoint, or it does not hold these variables.
         """
         if not self.checkpoint:
             return
@@ -91,7 +91,7 @@ class WarmStart:
 
 
 def compiled(patterns: Iterable[str], setting: str) -> list[Pattern[str]]:
-    """Regular expressions; raises ConfigError for what is none."""
+    """Regular expressions; raises ConfigError for what is not one."""
     try:
         return [re.compile(pattern) for pattern in patterns]
     except (re.error, TypeError) as error:
@@ -104,7 +104,7 @@ def matching(patterns: Sequence[Pattern[str]], names: Sequence[str], setting: st
     """The names in which one of the regular expressions is found.
 
     Raises:
-        ConfigError: a pattern is found in none; the message lists them.
+        ConfigError: a pattern is found in no name; the message lists them.
     """
     for pattern in patterns:
         if not any(map(pattern.search, names)):
