@@ -7,9 +7,10 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
-from ...model.model import Model, total
+from ...model.model import Model
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError
+from ..graph.step import total
 from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph, run_scaffold
 from ..loop.last_step import LastStepHook
