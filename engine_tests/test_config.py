@@ -1,11 +1,13 @@
-"""Settings: mistakes end in one line that says what was meant; a run keeps its own."""
+"""Settings: an error is one line that says what was meant; a run keeps its own."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 from my_project.engine.errors import ConfigError
-from my_project.engine.settings.config import instantiate, load_config
+from my_project.engine.settings import config as config_module
+from my_project.engine.settings.config import CONF, instantiate, load_config
 from omegaconf import OmegaConf
 
 
@@ -30,11 +32,11 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("trainer.lst_step=5", r"trainer\.lst_step: .* did you mean trainer\.last_step\?"),
         ("last_step=5", r"last_step: .* did you mean trainer\.last_step\?"),
         ("modle=mlp", r"modle: .* did you mean model\?"),
-        ("model=mpl", r"no conf/model/mpl\.yaml; expected one of .*did you mean mlp\?"),
-        ("trainer.last_step=abc", r"trainer\.last_step=abc: expected a whole number, such as"),
-        ("trainer.last_step=1.5", "expected a whole number"),
-        ("trainer.last_step=true", "expected a whole number"),
-        ("trainer.last_step=null", "expected a whole number"),
+        ("model=mpl", r"no such model in conf/; expected one of .*did you mean mlp\?"),
+        ("trainer.last_step=abc", r"trainer\.last_step=abc: expected an integer, such as"),
+        ("trainer.last_step=1.5", "expected an integer"),
+        ("trainer.last_step=true", "expected an integer"),
+        ("trainer.last_step=null", "expected an integer"),
         ("model.learning_rate=fast", r"expected a number, such as 0\.002"),
         ("trainer.allow_growth=1", "expected true or false"),
         ("trainer.hooks=1", "expected a list"),
@@ -43,10 +45,10 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("model.warm_start.rename=5", "expected a dict as {a:b}"),
         ("optimizer=adm", r"expected one of adadelta, .*, sgd; did you mean adam\?"),
         ("schedule=cosin", r"expected one of constant, .*; did you mean cosine\?"),
-        ("model.hidden=1,2", "expected a whole number"),
+        ("model.hidden=1,2", "expected an integer"),
         ("model.learning_rate=nan", "expected a number"),
-        ("+model.depth=3", "is no setting; expected key=value"),
-        ("trainer.last_step", "is no setting; expected key=value"),
+        ("+model.depth=3", "is not a setting; expected key=value"),
+        ("trainer.last_step", "is not a setting; expected key=value"),
         ("trainer.hooks=[1", "expected a list"),
     ],
 )
@@ -68,7 +70,7 @@ def test_a_mistake_ends_the_command_with_2_before_tensorflow_is_imported():
         text=True,
     )
     assert done.stdout == "2 False\n"
-    assert done.stderr.startswith("error: trainer.last_step=abc: expected a whole number")
+    assert done.stderr.startswith("error: trainer.last_step=abc: expected an integer")
     assert done.stderr.count("\n") == 1
 
 
@@ -84,7 +86,7 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_a_run_goes_on_with_its_own_settings_and_the_changes_typed_now(run):
+def test_a_run_resumes_with_its_own_settings_and_the_changes_typed_now(run):
     config = load_config([f"run_dir={run}", "trainer.last_step=50"])
     assert config.data._target_.endswith(".Digits")
     assert config.model.hidden == 64
@@ -117,7 +119,7 @@ def test_the_run_is_found_however_its_directory_is_named(run, monkeypatch):
             load_config([argument, "model.hidden=32"])
 
 
-def test_the_same_data_may_lie_elsewhere_when_a_run_goes_on(run):
+def test_the_same_data_may_be_elsewhere_when_a_run_resumes(run):
     config = load_config([f"run_dir={run}", "data.directory=elsewhere"])
     assert config.data.directory == "elsewhere"
 
@@ -135,9 +137,30 @@ def test_a_run_keeps_the_schedule_it_was_started_with(tmp_path):
     instantiate(again.model)
 
 
-def test_a_run_without_a_checkpoint_is_bound_to_no_settings(run):
+@pytest.mark.parametrize("debug", [[], ["debug=nan"]])
+def test_a_run_has_its_own_settings_before_its_first_checkpoint(run, debug):
     (run / "checkpoints" / "model.ckpt-30.index").unlink()
-    assert load_config([f"run_dir={run}", "model.hidden=32"]).model.hidden == 32
+    config = load_config([f"run_dir={run}", *debug])
+    assert config.data._target_.endswith(".Digits")
+    assert config.model.hidden == 64
+    assert config.trainer.last_step == 30
+    assert config.trainer.steps_per_loop == (1 if debug else 1000)
+    with pytest.raises(ConfigError, match=r"model\.hidden was 64, is 32; leave"):
+        load_config([f"run_dir={run}", "model.hidden=32", *debug])
+
+
+def test_the_same_command_starts_a_run_and_resumes_it(tmp_path):
+    command = ["data=digits", "model=cnn", "optimizer=momentum", "schedule=cosine", "loss=focal"]
+    command += ["trainer=keras", "data.batch_size=32", "model.loss.gamma=1", f"run_dir={tmp_path}"]
+    first = load_config(command)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(first, resolve=True))
+    assert load_config(command) == load_config([f"run_dir={tmp_path}"]) == first
+
+
+def test_a_run_without_a_config_is_not_resumed_with_other_settings(run):
+    (run / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match="was started without settings; resume it from Python"):
+        load_config([f"run_dir={run}"])
 
 
 @pytest.mark.parametrize("text", ["été (1)", "5", "2020_01", "1e3", "true", "~/x", "0,2"])
@@ -146,10 +169,10 @@ def test_text_stays_as_it_was_typed(text):
     assert config.data.directory == config.trainer.gpus == text
 
 
-def test_a_damaged_config_of_a_run_is_named(run):
+def test_a_corrupt_config_of_a_run_is_named(run):
     for content in (b"a: [1\n", b"", b"x: 1\n", b"- 1\n", b"\xff\xfe", b"trainer: null\n"):
         (run / "config.yaml").write_bytes(content)
-        with pytest.raises(ConfigError, match=r"config\.yaml: is damaged"):
+        with pytest.raises(ConfigError, match=r"config\.yaml: is corrupt"):
             load_config([f"run_dir={run}"])
 
 
@@ -173,8 +196,95 @@ def test_a_bug_in_a_class_keeps_its_type_and_stack_trace(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match="unsupported operand") as caught:
         instantiate(OmegaConf.create({"_target_": "buggy.Buggy"}))
     assert caught.traceback[-1].path.name == "buggy.py"
-    with pytest.raises(ModuleNotFoundError, match="does_not_exist"):
+    with pytest.raises(ModuleNotFoundError, match="does_not_exist") as caught:
         instantiate(OmegaConf.create({"_target_": "broken.Broken"}))
+    assert caught.traceback[-1].path.name == "broken.py"
+
+
+def test_an_argument_that_no_signature_names_is_left_to_a_class_that_takes_any(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "open_ended.py").write_text(
+        "class Base:\n    def __init__(self, **others):\n        self.others = others\n"
+        "class Own(Base):\n    def __init__(self, first, **others):\n"
+        "        super().__init__(**others)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = instantiate(OmegaConf.create({"_target_": "open_ended.Own", "first": 1, "other": 2}))
+    assert made.others == {"other": 2}
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A copy of conf/ that counts, to be changed."""
+    copy = tmp_path / "conf"
+    shutil.copytree(CONF, str(copy))
+    monkeypatch.setattr(config_module, "CONF", str(copy))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "place"),
+    [
+        ("optimizer", "optimizers.yaml", "model.optimizer"),
+        ("schedule", "schedules.yaml", "model.schedule"),
+        ("loss", "losses.yaml", "model.loss"),
+        ("debug", "debug.yaml", "trainer"),
+    ],
+)
+def test_an_option_of_ones_own_is_a_key_of_the_file_or_a_file_in_a_folder(conf, group, file, place):
+    settings = {"trainer": {"last_step": 7}} if group == "debug" else {"last_step": 7}
+    with open(str(conf / file), "a") as options:
+        options.write(OmegaConf.to_yaml({"key": settings}))
+    (conf / group).mkdir()
+    (conf / group / "file.yaml").write_text(OmegaConf.to_yaml(settings))
+    run = conf.parent / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(load_config([]), resolve=True))
+    for name in ("key", "file"):
+        config = load_config([f"{group}={name}"])
+        assert OmegaConf.select(config, place).last_step == 7
+        assert group not in config
+        if group == "debug":
+            assert load_config([f"run_dir={run}", "debug=key"]).trainer.last_step == 7
+        else:
+            with pytest.raises(ConfigError, match=rf"model\.{group}\._target_ was .*, is None"):
+                load_config([f"run_dir={run}", f"{group}={name}"])
+    (conf / group / "key.yaml").write_text("{}")
+    with pytest.raises(ConfigError, match=r"key\.yaml: key is a key of another file"):
+        load_config([])
+
+
+def test_settings_of_ones_own_begin_with_the_sections_that_are_shared(conf):
+    (conf / "data" / "mine.yaml").write_text(
+        "defaults:\n  - /batching@_here_\n_target_: module.Data\nbatch_size: 7\n"
+    )
+    (conf / "model" / "mine.yaml").write_text(
+        "defaults:\n  - /optimization@_here_\n  - /loss@loss: crossentropy\n"
+        "  - /small_steps@_global_.trainer\n_target_: module.Model\n"
+    )
+    config = load_config(["data=mine", "model=mine", "optimizer=sgd", "loss=focal"])
+    assert (config.data.batch_size, config.data.shuffle_buffer) == (7, 10000)
+    assert config.model.clip.global_norm == 5
+    assert config.model.loss.gamma == 2
+    assert config.model.optimizer._target_.endswith(".GradientDescentOptimizer")
+    assert config.trainer.inter_op_threads == -1
+
+
+def test_each_command_has_its_own_settings_and_no_others():
+    assert load_config(["split=test"], "evaluate").split == "test"
+    assert load_config(["seconds=1"], "benchmark").seconds == 1
+    for arguments in (["split=test"], ["command=evaluate"]):
+        with pytest.raises(ConfigError, match="there is no such setting"):
+            load_config(arguments)
+
+
+def test_what_trains_through_keras_has_the_settings_of_a_session_and_its_own():
+    session, keras = (load_config([f"trainer={name}"]).trainer for name in ("session", "keras"))
+    assert set(keras) == {*session, "callbacks"}
+    different = {key for key in session if session[key] != keras[key]}
+    assert different == {"_target_", "evaluate_every_n_steps"}
+    instantiate(load_config(["trainer=keras", "debug=limit"]).trainer)
 
 
 def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp_path):
@@ -192,11 +302,11 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
     [
         (
             {"_target_": "my_project.model.MLP", "depth": 3},
-            "'depth'",
+            r"model\.MLP: takes no argument 'depth'",
         ),
         (
             {"_target_": "my_project.model.MPL"},
-            r"MPL'; expected one of .*, Model.*; did you mean MLP\?",
+            r"model\.MPL: there is no such class or function; did you mean MLP\?",
         ),
         (
             {
@@ -205,14 +315,14 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
                     "_target_": "my_project.model.schedules.cosin",
                 },
             },
-            r"one of constant, cosine, exponential, polynomial, step; did you mean cosine\?",
+            r"schedules\.cosin: there is no .*; did you mean cosine\?",
         ),
         (
             {
                 "_target_": "my_project.model.MLP",
                 "optimizer": {"_target_": "tensorflow.compat.v1.train.AdmOptimizer"},
             },
-            r"one of .*AdagradOptimizer.*; did you mean AdamOptimizer\?",
+            r"AdmOptimizer: there is no .*; did you mean AdamOptimizer\?",
         ),
         (
             {
@@ -223,11 +333,33 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
                     "beta3": 0.9,
                 },
             },
-            "'beta3'",
+            r"AdamOptimizer: takes no argument 'beta3'; did you mean beta",
         ),
+        (
+            {"_target_": "my_project.model.MLP", "learning_rat": 0.1},
+            "'learning_rat'; did you mean learning_rate",
+        ),
+        (
+            {
+                "_target_": "my_project.model.losses.weighted_sum",
+                "losses": [{"_target_": "my_project.model.losses.focal", "gama": 1}],
+                "weights": [1],
+            },
+            r"losses\.focal: takes no argument 'gama'; did you mean gamma\?",
+        ),
+        (
+            {"_target_": "my_project.model.losses.crossentropy", "gamma": 1},
+            "takes no argument 'gamma'",
+        ),
+        (
+            {"_target_": "my_project.data.images.Images", "directory": "x", "width": 1},
+            r"Images: needs the argument 'height'",
+        ),
+        ({"_target_": "no_such_package.Model"}, r"no_such_package\.Model: there is no such"),
+        ({"_target_": "my_project.model"}, r"my_project\.model: there is no such class"),
     ],
 )
-def test_a_class_or_argument_that_does_not_exist_is_a_mistake_in_the_settings(node, message):
+def test_a_class_or_argument_that_does_not_exist_is_an_error_with_the_nearest_name(node, message):
     with pytest.raises(ConfigError, match=message):
         instantiate(OmegaConf.create(node))
 

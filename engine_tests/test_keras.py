@@ -368,8 +368,10 @@ def test_what_a_loss_was_made_from_is_told_from_the_loss_itself():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hooks": [tf.train.SessionRunHook()]}, "found 1 hooks.*expected callbacks"),
-        ({"profile_steps": [5, 6]}, r"profile_steps=\[5, 6\]; expected callbacks"),
+        ({"hooks": [tf.train.SessionRunHook()]}, r"trainer\.hooks: .* takes callbacks"),
+        ({"profile_steps": [5, 6]}, r"trainer\.profile_steps: found \[5, 6\], which"),
+        ({"histograms": True}, r"trainer\.histograms: found True, which"),
+        ({"evaluate_every_n_steps": 5}, r"evaluate_every_n_steps: found 5, .* after each epoch"),
         ({"mode": "least"}, 'mode="least", expected min or max'),
         ({"metric": "f1"}, 'metric="f1"; expected one .*accuracy'),
     ],

@@ -1,6 +1,5 @@
 """Losses made by closures: their numbers, their gradients, and how YAML names them."""
 
-import os
 import shutil
 
 import numpy as np
@@ -11,6 +10,7 @@ from my_project.engine.settings import config as config_module
 from my_project.engine.settings.config import CONF, instantiate, load_config
 from my_project.model import MLP, Model
 from my_project.model import losses as known
+from omegaconf import OmegaConf
 
 LOGITS = np.random.RandomState(0).randn(6, 4).astype(np.float32) * 3
 LABELS = np.array([0, 1, 2, 3, 1, 1], np.int32)
@@ -121,9 +121,9 @@ def test_a_model_without_a_loss_says_so():
         Model().loss(None, None)
 
 
-@pytest.mark.parametrize("name", sorted(os.listdir(os.path.join(CONF, "loss"))))
+@pytest.mark.parametrize("name", sorted(OmegaConf.load(f"{CONF}/losses.yaml")))
 def test_every_loss_in_conf_is_made_by_its_name_and_gives_a_number_for_each_example(name):
-    loss = instantiate(load_config([f"loss={name[:-5]}"]).model).loss_function
+    loss = instantiate(load_config([f"loss={name}"]).model).loss_function
     labels, logits = np.arange(10, dtype=np.int32), np.eye(10, dtype=np.float32)
     each, gradient = of(loss, labels, logits)
     assert each.shape == (10,)
@@ -156,14 +156,13 @@ def test_a_model_with_a_loss_of_its_own_takes_no_other(tmp_path, monkeypatch):
     shutil.copytree(CONF, str(conf))
     (conf / "model" / "own.yaml").write_text("_target_: module.Own\n")
     monkeypatch.setattr(config_module, "CONF", str(conf))
-    with pytest.raises(ConfigError, match="this model has one of its own; leave it out"):
+    with pytest.raises(ConfigError, match="loss=focal has no place here; leave it out"):
         load_config(["model=own", "loss=focal"])
 
 
-def test_an_unknown_target_lists_the_losses_there_are():
+def test_an_unknown_loss_is_named_with_the_nearest_there_is():
     module = known.__name__
     config = load_config([f"model.loss._target_={module}.ofset_crossentropy"])
-    with pytest.raises(ConfigError, match=r"expected .*did you mean offset_crossentropy\?") as one:
+    with pytest.raises(ConfigError, match=r"did you mean offset_crossentropy\?") as one:
         instantiate(config.model)
     assert "\n" not in str(one.value)
-    assert "label_smoothing" in str(one.value)

@@ -58,7 +58,7 @@ def test_a_name_is_one_directory_and_no_two_are_the_same():
     ("arguments", "message"),
     [
         (["seed=1,2", "model.hiden=3,4"], r"model\.hiden: .* did you mean model\.hidden\?"),
-        (["seed=1,2,x"], "seed=x: expected a whole number"),
+        (["seed=1,2,x"], "seed=x: expected an integer"),
         (["model=mlp,mpl"], "did you mean mlp"),
         (["model.learning_rate=interval(0,1)"], "expected a number"),
         (["seed=range(1,1)"], "no run is left"),

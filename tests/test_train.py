@@ -142,7 +142,7 @@ def test_the_demo_learns_to_tell_digits_apart(bake, any_python):
     ("setting", "hint"),
     [
         ("trainer.last_stpe=9", "trainer.last_step"),
-        ("trainer.last_step=abc", "a whole number"),
+        ("trainer.last_step=abc", "an integer"),
         ("data=mnits", "mnist"),
         ("model.hiden=9", "model.hidden"),
     ],

@@ -38,6 +38,8 @@ class Model(GraphModel):
             `Optimization`.
     """
 
+    others = Optimization  # takes what `__init__` does not name; settings are checked against it
+
     def __init__(
         self,
         freeze: Sequence[str] = (),

@@ -22,6 +22,15 @@ from ..run.run import Run
 from .fit_loop import FitLoop
 from .hdf5 import inference_model, save_model, trained_with
 
+# Settings of a session trainer that would change nothing here.
+UNUSED = (
+    "hooks",
+    "profile_steps",
+    "histograms",
+    "evaluate_every_n_steps",
+    "evaluate_every_n_secs",
+)
+
 
 class KerasTrainer(SessionTrainer):
     """`KerasTrainer(...).fit(model, dataset)`: Keras compiles the loss and drives the loop.
@@ -33,7 +42,7 @@ class KerasTrainer(SessionTrainer):
 
     Args:
         callbacks: your own tf.keras.callbacks.Callback objects.
-        others: see `SessionTrainer`; evaluate_..., histograms and steps_per_loop change nothing.
+        others: see `SessionTrainer`, but for those in UNUSED, which are refused.
     """
 
     def __init__(
@@ -42,11 +51,13 @@ class KerasTrainer(SessionTrainer):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        if self.hooks or self.profile_steps:
-            raise ConfigError(
-                f"trainer: found {len(self.hooks)} hooks, profile_steps={self.profile_steps}; "
-                "expected callbacks instead, such as tf.keras.callbacks.TensorBoard for a profile"
-            )
+        for name in UNUSED:
+            if getattr(self, name):
+                raise ConfigError(
+                    f"trainer.{name}: found {getattr(self, name)}, which trainer=keras does not "
+                    "use; it evaluates after each epoch, and for all else takes callbacks, such as "
+                    "tf.keras.callbacks.TensorBoard for a profile"
+                )
         self.callbacks = list(callbacks)
         refused = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
         for callback in self.callbacks:

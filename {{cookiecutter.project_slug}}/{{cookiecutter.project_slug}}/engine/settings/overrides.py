@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString, Transformer
+from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,36 +20,52 @@ def split_setting(argument: str) -> tuple[str, str]:
     key, equals, value = argument.partition("=")
     if not equals or not re.fullmatch(r"[\w.]+", key):
         raise ConfigError(
-            f'"{argument}" is no setting; expected key=value with a key that is in conf/, such as '
+            f'"{argument}" is not a setting; expected key=value with a key of conf/, such as '
             "trainer.last_step=50"
         )
     return key, value
 
 
-def value_of(key: str, text: str) -> Any:
-    """A number, a truth value, a list or a dict, as Hydra reads them."""
-    try:
-        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
-        if not override.is_sweep_override():
-            return override.value()
-    except HydraException:
-        pass
-    return text
+def change(
+    config: DictConfig, changes: dict[str, str], known: dict[str, Any], groups: Iterable[str]
+) -> None:
+    """Sets what is typed as key=value; raises ConfigError with the nearest key or the right type.
+
+    Args:
+        config: changed in place.
+        changes: key -> value, as typed.
+        known: all keys that there are -> their values.
+        groups: names that a key may have been meant to be.
+    """
+    for key, text in changes.items():
+        if key not in known:
+            nearest = nearest_to(key, [*known, *groups])
+            raise ConfigError(f"{key}: there is no such setting{nearest}")
+        value: Any = text
+        if not isinstance(known[key], str):  # else as typed: 2020_01 is not a number
+            override = _parsed(key, text)
+            if override and not override.is_sweep_override():
+                value = override.value()
+        check_type(key, known[key], value)
+        OmegaConf.update(config, key, value)
 
 
 def sweep_values(key: str, text: str) -> list[str]:
     """What a sweep takes one after another: `1,2` or `range(1,3)` -> ["1", "2"]."""
+    override = _parsed(key, text)
+    if override and override.is_discrete_sweep():
+        values = override.sweep_iterator()
+        values = [x.text if isinstance(x, QuotedString) else x for x in values]
+        return [x if isinstance(x, str) else Transformer.str(x) for x in values]
+    quoted = override and isinstance(override.value(), str)
+    return [override.value() if quoted else text]
+
+
+def _parsed(key: str, text: str) -> Override | None:
     try:
-        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
-        if override.is_discrete_sweep():
-            values = override.sweep_iterator()
-            values = [x.text if isinstance(x, QuotedString) else x for x in values]
-            return [x if isinstance(x, str) else Transformer.str(x) for x in values]
-        if isinstance(override.value(), str):
-            return [override.value()]
+        return OverridesParser.create().parse_overrides([f"{key}={text}"])[0]
     except HydraException:
-        pass
-    return [text]
+        return None
 
 
 def check_type(key: str, default: Any, value: Any) -> None:
@@ -57,7 +73,7 @@ def check_type(key: str, default: Any, value: Any) -> None:
     if isinstance(default, bool):
         fits, expected = isinstance(value, bool), "true or false"
     elif isinstance(default, int):
-        fits, expected = isinstance(value, int), "a whole number"
+        fits, expected = isinstance(value, int), "an integer"
     elif isinstance(default, float):
         fits = isinstance(value, (int, float)) and math.isfinite(value)
         expected = "a number"
@@ -73,14 +89,14 @@ def check_type(key: str, default: Any, value: Any) -> None:
         raise ConfigError(f"{key}={value}: expected {expected}, such as {default}")
 
 
-def keys_of(config: DictConfig, prefix: str = "") -> list[str]:
-    """All keys, with those of the groups inside: ["seed", "data", "data.batch_size", ...]."""
-    keys = []
-    for name in config:
-        keys.append(f"{prefix}{name}")
-        if OmegaConf.is_dict(config[name]):
-            keys += keys_of(config[name], f"{prefix}{name}.")
-    return keys
+def values_in(config: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """All keys and values, with those inside: {"seed": 1, "data": {...}, "data.batch_size": 64}."""
+    found = {}
+    for key, value in config.items():
+        found[f"{prefix}{key}"] = value
+        if OmegaConf.is_dict(value):
+            found.update(values_in(value, f"{prefix}{key}."))
+    return found
 
 
 def nearest_to(name: str, known: Sequence[str]) -> str:
