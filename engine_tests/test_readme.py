@@ -25,10 +25,10 @@ def project(tmp_path):
     (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", readme, re.DOTALL)
-    with open(os.path.join(ROOT, "tests", "test_traps.py"), encoding="utf-8") as file:
+    with open(os.path.join(ROOT, "tests", "test_models.py"), encoding="utf-8") as file:
         traps, count = re.subn(r"^SETTINGS = \{.*?\}\n", settings, file.read(), flags=re.M | re.S)
     assert count == 1
-    (tmp_path / "test_traps.py").write_text(traps, encoding="utf-8")
+    (tmp_path / "test_models.py").write_text(traps, encoding="utf-8")
     return tmp_path
 
 
@@ -47,7 +47,7 @@ def test_a_dataset_and_a_model_of_ones_own_train_by_their_names(project):
 
 
 def test_a_model_of_ones_own_runs_through_the_traps_with_one_line(project):
-    printed = run(project, "-m", "pytest", "-q", "-rs", "-k", "normed", "test_traps.py")
+    printed = run(project, "-m", "pytest", "-q", "-rs", "-k", "normed", "test_models.py")
     assert re.search(r"^8 passed, \d+ deselected", printed, re.MULTILINE), printed
 
 
