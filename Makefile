@@ -4,7 +4,7 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast benchmark benchmark-training lint format clean
+.PHONY: help demo test test-fast engine-tests benchmark benchmark-training lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -18,6 +18,9 @@ test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 
 test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
 	$(VENV) -m pytest -n 2 -m "not tensorflow"
+
+engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
+	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
 
 benchmark: .venv/complete  ## Measure the data half beside the ways of tutorials (minutes)
 	$(VENV) benchmarks/data.py $(ARGS)

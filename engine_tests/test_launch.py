@@ -14,6 +14,7 @@ import time
 import pytest
 from my_project.engine.run.metrics import read_metrics
 
+pytest.importorskip("my_project.launch", reason="the project is for one machine")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 PACKAGE = "my_project"

@@ -159,11 +159,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     environments = json.loads(os.environ.get(ENVIRONMENTS, "{}"))
     required = {"tf1"} if os.environ.get("REQUIRE_TF1") == "1" else set()
     chosen = [
-        # One worker of pytest-xdist per runtime: module fixtures then train once.
-        pytest.param(runtime, marks=pytest.mark.xdist_group(runtime))
+        runtime
         for runtime in RUNTIMES
         if runtime in required or "missing" not in environments.get(runtime, {})
     ]
+    if "trained" in metafunc.fixturenames:
+        # All on one worker of pytest-xdist, so that they are trained once; others go to any.
+        chosen = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in chosen]
     metafunc.parametrize("runtime", chosen, scope="session")
 
 

@@ -1,0 +1,63 @@
+"""The tests of the engine pass in a bake that has everything, and can be copied into any other."""
+
+import re
+import sys
+
+import pytest
+
+from engine_tests import ENGINE_TESTS, copy_engine_tests
+from environments import ROOT
+
+PARTS = 6  # processes on each TensorFlow; whichever worker of pytest-xdist is free takes the next
+
+
+@pytest.fixture(scope="session")
+def full_bake(bake_to_share):
+    """A project with all that there is, and the tests of it."""
+    project = bake_to_share(examples="all", many_machines="yes")
+    assert copy_engine_tests(project.path) == []
+    return project
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_engine_passes(full_bake, runtime_python, part):
+    files = sorted(f"engine_tests/{file.name}" for file in ENGINE_TESTS.glob("test_*.py"))
+    shown = full_bake.run(runtime_python, "-m", "pytest", "-q", *files[part::PARTS])
+    assert "could not import 'hydra_plugins" not in shown  # the launchers are tested, too
+    assert re.match(r"\d+ passed", shown.splitlines()[-1]), shown
+
+
+def test_they_are_copied_into_a_project_of_another_name_but_for_what_it_lacks(bake):
+    project = bake(project_slug="other")
+    left_out = copy_engine_tests(project.path)
+    assert {"test_gan.py", "test_processes.py", "test_tables.py"} < set(left_out)
+    assert "test_session.py" not in left_out
+    files = {file.name for file in ENGINE_TESTS.glob("*.py")} - set(left_out)
+    assert {file for file in project.files() if file.startswith("engine_tests/")} == {
+        f"engine_tests/{name}" for name in files
+    }
+    for name in files:
+        text = (project.path / "engine_tests" / name).read_text("utf-8")
+        assert "my_project" not in text, name
+    assert "from other.engine." in (project.path / "engine_tests/test_session.py").read_text()
+
+
+def test_the_command_names_what_is_no_project(bake, tmp_path):
+    project = bake()
+    command = [sys.executable, ROOT / "scripts" / "engine_tests.py"]
+    assert project.run(*command, code=1) == (
+        "error: name a project: make engine-tests PROJECT=path/to/project\n"
+    )
+    shown = project.run(*command, tmp_path, code=1)
+    assert shown.startswith(f"error: {tmp_path}: found 0 packages with an engine/, expected one")
+
+
+@pytest.mark.tensorflow
+def test_the_command_runs_them(bake, any_python):
+    project = bake(project_slug="other")
+    command = [sys.executable, ROOT / "scripts" / "engine_tests.py", project.path]
+    words = [f"PYTHON={any_python}", "-q", "-k", "safe"]
+    shown = project.run(*command, *words)
+    assert "left out, for the project lacks what they test: test_arrays.py," in shown
+    assert re.search(r"^\d+ passed, 1 skipped, \d+ deselected", shown, re.M), shown
