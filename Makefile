@@ -17,7 +17,7 @@ test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 	$(VENV) -m pytest -n 2 --dist loadgroup
 
 test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
-	$(VENV) -m pytest -n 2 -m "not tensorflow"
+	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow"
 
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)

@@ -26,9 +26,10 @@ EXAMPLE_FILES = """
     {package}/model/rnn.py {package}/conf/model/rnn.yaml
 """
 
-# What only many_machines=yes has.
+# What only many_machines=yes has; engine/cluster is a directory.
 CLUSTER_FILES = """
-    {package}/launch.py docs/many_machines.md
+    {package}/launch.py {package}/conf/trainer/cluster.yaml {package}/engine/cluster
+    docs/many_machines.md
     .dockerignore deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
     deploy/tfjob.yaml deploy/slurm.sh
 """
@@ -41,9 +42,9 @@ if EXAMPLES == "basic":
 if MANY_MACHINES == "no":
     unwanted += map(Path, CLUSTER_FILES.format(package=PROJECT_SLUG).split())
 
-for file in unwanted:
-    file.unlink()
-    for directory in file.parents[:-1]:  # the last one is the project itself
+for path in unwanted:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for directory in path.parents[:-1]:  # the last one is the project itself
         if not any(directory.iterdir()):
             directory.rmdir()
 

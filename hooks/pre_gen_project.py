@@ -49,7 +49,7 @@ INSTALLED_MODULES = """
 """
 
 # Directories that stand beside the package in the emitted project.
-TAKEN_DIRECTORIES = "datasets deploy docs requirements runs scripts tests"
+TAKEN_DIRECTORIES = "datasets deploy docs engine_tests requirements runs scripts tests"
 
 # Names by which pytest, Hydra and Windows know something else.
 TAKEN_NAMES = re.compile("conftest|test_.*|hydra_plugins|con|prn|aux|nul|(com|lpt)[0-9]")

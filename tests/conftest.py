@@ -59,12 +59,18 @@ class BakedProject:
         }
 
 
-def _bake(cookies, options: dict[str, str]) -> Result:
+@pytest.fixture(scope="session")
+def template() -> Path:
+    """What is baked."""
+    return ROOT
+
+
+def _bake(cookies, options: dict[str, str], template: Path = ROOT) -> Result:
     # cookiecutter ignores a mistyped key in silence, and the test would look at a default bake.
     unknown = sorted(set(options) - PROMPTS)
     if unknown:
         raise KeyError(f"no such prompt: {', '.join(unknown)}; there are {sorted(PROMPTS)}")
-    return cookies.bake(extra_context=options, template=str(ROOT))
+    return cookies.bake(extra_context=options, template=str(template))
 
 
 def _project(result: Result) -> BakedProject:
@@ -74,17 +80,17 @@ def _project(result: Result) -> BakedProject:
 
 
 @pytest.fixture
-def bake(cookies) -> Callable[..., BakedProject]:
+def bake(cookies, template) -> Callable[..., BakedProject]:
     """`bake(license="none")` bakes a project with these answers and defaults for the others."""
-    return lambda **options: _project(_bake(cookies, options))
+    return lambda **options: _project(_bake(cookies, options, template))
 
 
 @pytest.fixture
-def refuse(cookies) -> Callable[..., None]:
+def refuse(cookies, template) -> Callable[..., None]:
     """`refuse(project_slug="class")` passes if no project can be baked with these answers."""
 
     def check(**options: str) -> None:
-        result = _bake(cookies, options)
+        result = _bake(cookies, options, template)
         assert result.exit_code != 0
         assert result.project_path is None
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,12 +15,22 @@ MADE = {".venv/mark", "datasets/mine", "runs/mine", "edited.py"}
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A baked demo with the user's own files in it, where no home folder can be written."""
+def empty(tmp_path, monkeypatch):
+    """No demo yet, where no home folder can be written."""
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     monkeypatch.setattr(demo, "PROJECT", tmp_path / "my_project")
     monkeypatch.setattr(demo, "hash_sources", lambda: "the same")
     monkeypatch.setenv("HOME", os.devnull)
+
+
+@pytest.fixture
+def project(empty, monkeypatch, default_bake):
+    """A demo with the user's own files in it; it is copied, which is quicker than a bake."""
+
+    def copy(*_, output_dir, **__):
+        return shutil.copytree(default_bake.path, Path(output_dir, "my_project"))
+
+    monkeypatch.setattr(demo, "cookiecutter", copy)
     demo.bake()
     for file in MADE:
         (demo.PROJECT / file).parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +61,12 @@ def test_every_source_of_a_bake_counts_as_a_change(tmp_path, monkeypatch):
     (tmp_path / "hooks" / "__pycache__").mkdir()
     (tmp_path / "hooks" / "__pycache__" / "hook.pyc").touch()
     assert demo.hash_sources() in sums
+
+
+def test_the_first_demo_is_a_default_bake(empty, default_bake, capsys):
+    demo.bake()
+    assert "baked demo/my_project\n" in capsys.readouterr().out
+    assert files(demo.PROJECT) == default_bake.files()
 
 
 def test_the_project_stays_while_the_template_is_the_same(project, default_bake, capsys):

@@ -2,12 +2,28 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from environments import ROOT
+
+PACKAGE = "{{cookiecutter.project_slug}}/{{cookiecutter.project_slug}}"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """The prompts and the hook that judges the answers, with a project that is baked quickly."""
+    template = tmp_path_factory.mktemp("template")
+    (template / "hooks").mkdir()
+    for file in ("cookiecutter.json", "hooks/pre_gen_project.py"):
+        shutil.copy(ROOT / file, template / file)
+    (template / PACKAGE).mkdir(parents=True)
+    (template / PACKAGE / "__init__.py").touch()
+    return template
+
 
 REFUSED_SLUGS = {
     "no identifier": [
@@ -44,6 +60,7 @@ REFUSED_SLUGS = {
         "deploy",
         "datasets",
         "runs",
+        "engine_tests",
     ],
     "known to pytest": ["conftest", "test_", "test_model"],
     "known to Hydra": ["hydra_plugins"],
@@ -123,21 +140,27 @@ def test_a_python_that_is_too_old_for_the_template_is_named_in_one_line():
     )
 
 
-def cookiecutter(directory, *answers, code):
+@pytest.fixture
+def cookiecutter(template):
     """Bakes by cookiecutter's command line into `directory`; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cookiecutter", ROOT, "--no-input", "-o", directory, *answers],
-        env={**os.environ, "HOME": f"{directory}-home"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == code, done.stdout
-    return done.stdout
+
+    def cookiecutter(directory, *answers, code):
+        command = [sys.executable, "-m", "cookiecutter", template, "--no-input", "-o", directory]
+        done = subprocess.run(
+            [*command, *answers],
+            env={**os.environ, "HOME": f"{directory}-home"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    return cookiecutter
 
 
 @pytest.mark.parametrize("slug", ["class", "x/y", "x/y/z", "../x", "../x/y"])
-def test_a_refused_slug_leaves_nothing_behind_inside_or_outside(tmp_path, slug):
+def test_a_refused_slug_leaves_nothing_behind_inside_or_outside(tmp_path, cookiecutter, slug):
     here = tmp_path / "here"
     here.mkdir()
     (here / "mine").write_text("precious")
@@ -148,7 +171,7 @@ def test_a_refused_slug_leaves_nothing_behind_inside_or_outside(tmp_path, slug):
     ]
 
 
-def test_an_existing_directory_is_left_as_it_was(tmp_path):
+def test_an_existing_directory_is_left_as_it_was(tmp_path, cookiecutter):
     mine = tmp_path / "my_project" / "LICENSE"
     mine.parent.mkdir()
     mine.write_text("mine")

@@ -91,7 +91,7 @@ def test_gitlab_tests_both_runtimes(bake):
 
 
 def example_files(kind: str = "EXAMPLE") -> set[str]:
-    """The files that the hook removes for `basic`, in a project with the default name."""
+    """The files and directories that the hook removes, in a project with the default name."""
     hook = (ROOT / "hooks" / "post_gen_project.py").read_text("utf-8")
     named = re.search(rf'{kind}_FILES = """(.+?)"""', hook, re.S)[1]
     files = named.format(package="my_project").split()
@@ -120,13 +120,17 @@ def cluster_bake(bake_to_share):
 
 
 def test_many_machines_adds_the_files_that_the_hook_names(cluster_bake, default_bake):
-    files = example_files("CLUSTER")
-    assert {"my_project/launch.py", "deploy/tfjob.yaml", "deploy/slurm.sh"} < files
-    assert not files & default_bake.files()
-    assert cluster_bake.files() == default_bake.files() | files
+    named = example_files("CLUSTER")
+    assert {"my_project/launch.py", "my_project/engine/cluster", "deploy/slurm.sh"} < named
+    added = cluster_bake.files() - default_bake.files()
+    assert default_bake.files() < cluster_bake.files()
+    assert {name for file in added for name in named if f"{file}/".startswith(f"{name}/")} == named
+    assert all(any(f"{file}/".startswith(f"{name}/") for name in named) for file in added)
+    trace = re.compile(
+        r"my_project\.launch\b|\bdeploy/|many_machines\.md|ClusterTrainer|engine.cluster"
+    )
     for file in default_bake.files():
-        text = (default_bake.path / file).read_text("utf-8")
-        assert not re.search(r"my_project\.launch\b|\bdeploy/|many_machines\.md", text), file
+        assert not trace.search((default_bake.path / file).read_text("utf-8")), file
 
 
 def test_every_process_of_a_tfjob_starts_again_after_a_signal_and_shares_the_runs(cluster_bake):

@@ -124,8 +124,9 @@ def test_the_sources_are_formatted_and_free_of_lint_in_place():
     ruff("format", "--check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
 
 
-def test_the_types_of_a_bake_are_right(any_bake):
-    any_bake.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
+def test_the_types_of_a_bake_are_right(bake_to_share):
+    project = bake_to_share(examples="all", many_machines="yes")
+    project.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
 
 
 def test_make_help_lists_every_target(default_bake):
