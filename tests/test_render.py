@@ -112,6 +112,14 @@ def test_git_takes_every_file_and_ignores_what_training_makes(bake):
     assert set(project.run("git", "ls-files", **no_config).split()) == files | own
 
 
+def test_the_engine_is_marked_as_the_templates(bake):
+    project = bake(project_slug="other")
+    project.run("git", "init", "-q")
+    for file, value in ("engine/input/idx.py", "set"), ("data/mnist.py", "unspecified"):
+        shown = project.run("git", "check-attr", "linguist-vendored", f"other/{file}")
+        assert shown == f"other/{file}: linguist-vendored: {value}\n"
+
+
 @pytest.mark.parametrize("slug", ["a", "my_project", "z" * 40])
 def test_a_bake_is_formatted_and_free_of_lint_as_it_comes(bake, slug):
     project = bake(project_slug=slug, examples="all", many_machines="yes")
