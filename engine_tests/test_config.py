@@ -246,7 +246,7 @@ def test_an_option_of_ones_own_is_a_key_of_the_file_or_a_file_in_a_folder(conf, 
         assert OmegaConf.select(config, place).last_step == 7
         assert group not in config
         if group == "debug":
-            assert load_config([f"run_dir={run}", "debug=key"]).trainer.last_step == 7
+            assert load_config([f"run_dir={run}", f"debug={name}"]).trainer.last_step == 7
         else:
             with pytest.raises(ConfigError, match=rf"model\.{group}\._target_ was .*, is None"):
                 load_config([f"run_dir={run}", f"{group}={name}"])

@@ -29,13 +29,9 @@ def split_setting(argument: str) -> tuple[str, str]:
 def change(
     config: DictConfig, changes: dict[str, str], known: dict[str, Any], groups: Iterable[str]
 ) -> None:
-    """Sets what is typed as key=value; raises ConfigError with the nearest key or the right type.
+    """Sets what is typed, key -> text, of the keys and types in `known`; raises ConfigError.
 
-    Args:
-        config: changed in place.
-        changes: key -> value, as typed.
-        known: all keys that there are -> their values.
-        groups: names that a key may have been meant to be.
+    A message names the nearest of the keys and groups, or the type that was expected.
     """
     for key, text in changes.items():
         if key not in known:
@@ -57,8 +53,8 @@ def sweep_values(key: str, text: str) -> list[str]:
         values = override.sweep_iterator()
         values = [x.text if isinstance(x, QuotedString) else x for x in values]
         return [x if isinstance(x, str) else Transformer.str(x) for x in values]
-    quoted = override and isinstance(override.value(), str)
-    return [override.value() if quoted else text]
+    value = override.value() if override else text
+    return [value if isinstance(value, str) else text]
 
 
 def _parsed(key: str, text: str) -> Override | None:

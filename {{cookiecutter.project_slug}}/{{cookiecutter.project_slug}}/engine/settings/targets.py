@@ -77,5 +77,6 @@ def _check_arguments(path: str, target: Any, given: set[str], complete: bool) ->
 def _locate(path: str) -> Any:
     try:
         return pydoc.locate(path)
-    except pydoc.ErrorDuringImport as error:  # an error of the module's own
-        raise error.value.with_traceback(error.tb) from None
+    except pydoc.ErrorDuringImport as error:  # of the module, whose own error counts
+        cause: Any = error.value
+        raise cause.with_traceback(error.tb) from None
