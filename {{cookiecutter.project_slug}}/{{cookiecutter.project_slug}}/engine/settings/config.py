@@ -59,7 +59,7 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         config = _compose("train" if command else name, [*chosen, *command])
         typed = changes.get("run_dir") or changes.get("trainer.run_dir") or config.run_dir
         run_dir = str(OmegaConf.create({"run_dir": typed}).run_dir)
-        before = _load(run_dir) if run_dir else None
+        before = _load(run_dir) if run_dir and "trainer" in config else None  # not of a sweep
         if before is None:
             change(config, changes, values_in(config), options)
             return config
