@@ -1,13 +1,13 @@
-"""Asks a trained classifier how sure it is of the digits that a trained GAN draws.
+"""Measures how confident a trained classifier is of the digits that a trained GAN generates.
 
     cd my_project                               baked with examples=all
     .venv/bin/python .../benchmarks/judge_gan.py --png gan.png
-    .venv/bin/python .../benchmarks/judge_gan.py --quick    short runs: does it work?
+    .venv/bin/python .../benchmarks/judge_gan.py --quick    short runs, a smoke test
     .venv/bin/python .../benchmarks/judge_gan.py --gan runs/x --cnn runs/y
 
 Runs in a baked project, on its Python, and trains both unless runs are given. Prints the mean
-confidence (the largest probability) of the classifier in 1,000 drawn images, and how many it takes
-for each class; the same for 1,000 images of the test, which is what can be reached.
+confidence (the largest probability) of the classifier on 1,000 generated images, and how many it
+assigns to each class; the same for 1,000 test images, as the upper limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUICK += ["trainer.last_epoch=0", "trainer.last_step=10"]
 
 
 def trained(run_dir: str, settings: list[str]) -> str:
-    """Trains with these settings, or what is left of it, and returns the run directory."""
+    """Trains with these settings, or resumes that run, and returns the run directory."""
     command = [sys.executable, "-m", f"{package}.train", f"run_dir={run_dir}", *settings]
     if subprocess.call(command):
         sys.exit(f"error: {run_dir} was not trained")
@@ -43,7 +43,7 @@ def trained(run_dir: str, settings: list[str]) -> str:
 
 
 def predictions(run_dir: str, images: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """What a run predicts for images, default the first of its test, which are "features"."""
+    """What a run predicts for images; default: the first test images, returned as "features"."""
     run = restored.Restored(load_config([f"run_dir={run_dir}"]))
     with run.graph():
         if images is None:
@@ -66,10 +66,10 @@ def picture(images: np.ndarray) -> bytes:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Ask a classifier about the images of a GAN.")
+    parser = argparse.ArgumentParser(description="Judge the images of a GAN by a classifier.")
     parser.add_argument("--gan", help="its run directory; default: trains runs/gan")
-    parser.add_argument("--cnn", help="that of the classifier; default: trains runs/judge")
-    parser.add_argument("--png", default="", help="where to write 128 drawn images; none")
+    parser.add_argument("--cnn", help="the classifier's; default: trains runs/judge")
+    parser.add_argument("--png", default="", help="where to write 128 generated images; default: nowhere")
     parser.add_argument("--quick", action="store_true", help="short runs on drawn digits")
     options = parser.parse_args()
     quick = QUICK if options.quick else []
