@@ -222,8 +222,13 @@ def test_a_range_of_steps_is_traced_operation_by_operation(tmp_path):
     paths = sorted(os.listdir(str(tmp_path / "profile")))
     assert paths == ["timeline-3.json", "timeline-4.json", "timeline-5.json"]
     events = json.loads((tmp_path / "profile" / paths[0]).read_text())["traceEvents"]
-    timed = {event["args"]["name"] for event in events if event.get("dur", 0) > 0}
-    assert any("GradientDescent" in name for name in timed)
+    timed = [event for event in events if event.get("dur", 0) > 0]
+    assert any("GradientDescent" in event["name"] for event in timed)
+    devices = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert any("cpu" in name.lower() for name in devices.values())
+    for one, other in zip(timed, timed[1:]):  # of one row, each begins after the one before
+        same_row = (one["pid"], one["tid"]) == (other["pid"], other["tid"])
+        assert not same_row or one["ts"] + one["dur"] <= other["ts"]
 
 
 def graph_of(step_op, iterator, batch):

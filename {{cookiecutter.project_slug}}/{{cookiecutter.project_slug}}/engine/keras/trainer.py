@@ -98,7 +98,7 @@ class KerasTrainer(SessionTrainer):
             target_tensors=tf.nest.flatten(labels)[:1],
         )
         # Now, since TensorFlow 2.x warns of control edges from a step that a session has already.
-        compiled._make_train_function()
+        compiled.fit(steps_per_epoch=1, epochs=0, verbose=0)  # trains nothing
         for variable in (v for metric in compiled.metrics for v in metric.variables):
             tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
         self._inference = inference_model(model, features)

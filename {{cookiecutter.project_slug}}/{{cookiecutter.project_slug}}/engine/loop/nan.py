@@ -97,6 +97,6 @@ class NanHook(EveryHook):
         checks = [op for op in ancestors([self._step_op]) if op.type == "CheckNumerics"]
         needed = ancestors(check.inputs[0].op for check in checks)
         operations = [op for op in self._step_op.graph.get_operations() if op in needed]
-        # What is inside of loops and conditions cannot be fetched.
-        outside = [op for op in operations if not op._get_control_flow_context()]
-        return [out for op in outside for out in op.outputs if out.dtype.is_floating]
+        # Not what is inside of loops and conditions.
+        fetchable = [op for op in operations if op.graph.is_fetchable(op)]
+        return [out for op in fetchable for out in op.outputs if out.dtype.is_floating]

@@ -6,6 +6,7 @@ import functools
 import glob
 import logging
 import os
+import re
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -100,13 +101,12 @@ def check_same_variables(prefix: str, variables: Sequence[tf.Variable]) -> None:
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     different = []
     for variable in variables:
-        part = getattr(variable, "_save_slice_info", None)  # partitioned, but saved as a whole
-        name = part.full_name if part else variable.op.name
-        shape = list(part.full_shape) if part else variable.shape.as_list()
-        if name not in saved:
+        name, shape = variable.op.name, variable.shape.as_list()
+        if name in saved:
+            if saved[name] != shape:
+                different.append(f"{name} is {saved[name]} there, {shape} in the model")
+        elif re.sub(r"/part_\d+", "", name) not in saved:  # the parts of one are saved as one
             different.append(f"{name} is in the model only")
-        elif saved[name] != shape:
-            different.append(f"{name} is {saved[name]} there, {shape} in the model")
     if different:
         raise RunError(
             f"{prefix}: is of another model: {'; '.join(different[:5])}; start a new run, or "
