@@ -107,7 +107,7 @@ def test_an_array_that_cannot_be_read_in_place_is_refused(arrays, tmp_path, arra
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.arange(9), r"found int64 of shape \(9,\), expected whole numbers of shape \(10,\)"),
+        (np.arange(9), r"found int64 of shape \(9,\), expected integers of shape \(10,\)"),
         (np.zeros(10), "found float64"),
     ],
 )

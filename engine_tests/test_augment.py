@@ -101,7 +101,7 @@ def augmented(digits):
     return augmented
 
 
-def test_an_example_is_changed_alike_in_both_engines_and_in_batches_of_any_size(augmented, batches):
+def test_an_example_is_changed_alike_in_both_modes_and_in_batches_of_any_size(augmented, batches):
     def first_epoch(**arguments):
         dataset = augmented(**arguments)
         found = batches(dataset, count=640 // dataset.batch_size, training=True)

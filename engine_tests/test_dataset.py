@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data import Dataset, Digits
 from my_project.data.tfrecord import TFRecords, write_tfrecords
-from my_project.engine.errors import DataError
+from my_project.engine.errors import ConfigError, DataError
 
 
 class Numbers(Dataset):
@@ -97,6 +97,25 @@ def test_a_batch_larger_than_the_data_is_refused_with_both_numbers():
         Numbers(batch_size=11).batches("train", training=True)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": 0}, "data: found batch_size=0; expected 1 or more"),
+        ({"memory_fraction": 1.5}, "data: found memory_fraction=1.5; expected .* from 0 to 1"),
+        ({"balance": -0.1}, r"data: found balance=-0\.1; expected .* from 0 to 1"),
+        ({"buckets": [5]}, r"data: found buckets=\[5\]; expected ascending lengths, and `padding`"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        Numbers(**setting)
+
+
+def test_a_method_that_must_be_implemented_says_so():
+    with pytest.raises(NotImplementedError, match="records must be implemented"):
+        Dataset().read("file")
+
+
 def test_mnist_features_and_labels_have_their_stated_shapes_types_and_range(digits):
     digits.prepare()
     features, labels = batches(digits, "test", count=1)[0]
@@ -110,7 +129,7 @@ def test_mnist_features_and_labels_have_their_stated_shapes_types_and_range(digi
 
 def test_a_label_that_is_no_class_is_refused(digits):
     digits.classes = 9
-    with pytest.raises(DataError, match=r"holds the label 9, but .*classes is 9"):
+    with pytest.raises(DataError, match="found 9, expected labels from 0 to 8"):
         digits.prepare()
 
 

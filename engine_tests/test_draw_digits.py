@@ -4,8 +4,6 @@ import hashlib
 import os
 
 import numpy as np
-import pytest
-from my_project.engine.errors import DataError
 from my_project.engine.input.draw_digits import draw, write_digits
 from my_project.engine.input.idx import check_pair
 
@@ -70,12 +68,3 @@ def test_files_that_are_there_stay_and_missing_ones_are_drawn_again(tmp_path):
     write_digits(tmp_path, 120, 30, seed=1)
     assert read(tmp_path) == before
     assert (tmp_path / "t10k-images-idx3-ubyte").stat().st_mtime == 1
-
-
-@pytest.mark.parametrize("numbers", [(121, 30, 1), (120, 31, 1), (120, 30, 2)])
-def test_other_files_are_never_overwritten(tmp_path, numbers):
-    write_digits(tmp_path, 120, 30, 1)
-    before = read(tmp_path)
-    with pytest.raises(DataError, match=r"found other data than \d+ digits of seed \d; delete"):
-        write_digits(tmp_path, *numbers)
-    assert read(tmp_path) == before

@@ -59,7 +59,7 @@ def test_a_function_that_never_ends_is_streamed(batches):
     assert labels.tolist() == [1, 1]
 
 
-def test_a_model_learns_the_spirals_and_a_run_is_continued(fit, tmp_path):
+def test_a_model_learns_the_spirals_and_a_run_resumes(fit, tmp_path):
     arguments = {"dtypes": ["float32", "int32"], "shapes": [[2], []], "batch_size": 32}
     dataset = Generated(SPIRALS, classes=2, **arguments)
     fit(tmp_path / "run", 40, MLP(hidden=64, classes=2, dropout=0.0, learning_rate=0.02), dataset)
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named_with_what_was_expected(function, arguments, 
 
 @pytest.mark.parametrize(("function", "shapes"), [("absent", [[2, 3], [], []]), ("pairs", [[2]])])
 def test_settings_that_contradict_each_other_are_refused(function, shapes):
-    with pytest.raises(ConfigError, match="expected a function that there is, and as many shapes"):
+    with pytest.raises(ConfigError, match="expected an existing function, and as many shapes"):
         make(function, shapes=shapes)
 
 

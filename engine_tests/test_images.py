@@ -111,7 +111,7 @@ def test_another_number_of_classes_than_stated_is_refused_with_their_names(direc
 
 
 def test_a_directory_without_images_is_refused_with_what_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"none/train/\*/\*\.png or .* no file matches"):
+    with pytest.raises(DataError, match=r"none/train/\*/\*: found no PNG or JPEG file; set"):
         dataset(tmp_path / "none").prepare()
 
 

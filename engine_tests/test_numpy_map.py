@@ -43,7 +43,7 @@ def test_none_leaves_a_record_out_and_a_list_gives_several_in_the_records_order(
     assert [numbers.tolist() for numbers, _ in found[:4]] == [[1, 1], [], [1], [4, 4]]
 
 
-def test_text_and_truth_values_pass():
+def test_text_and_booleans_pass():
     def texts(number):
         return str(number), [b"a", b"bc"], np.bool_(number)
 
@@ -115,7 +115,7 @@ def test_an_error_in_the_function_is_one_line_with_its_place(fit, tmp_path):
 
     message = (
         r"^Fails, train split: record 6: .*\.classify raised KeyError in line \d+: 5; "
-        r"mend or remove it$"
+        r"fix or remove it$"
     )
     with pytest.raises(DataError, match=message):
         fit(tmp_path / "run", dataset=Fails(batch_size=4, memory_fraction=0.0))

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_done(trained, pictu
     assert predict([f"run_dir={trained()}", str(folder), f"file={output}"]) == 1
     assert len(output.read_text().splitlines()) == 129
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {folder}/{name}.png: is damaged, or no PNG or JPEG image"
+        f"error: {folder}/{name}.png: is corrupt, or not a PNG or JPEG image"
         for name in ("001", "text")
     ]
 

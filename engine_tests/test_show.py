@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from my_project.data import Dataset
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
-from my_project.engine.input.summary import engine
+from my_project.engine.input.summary import reading_mode, summary
 from my_project.engine.tools.contact_sheet import contact_sheet
 from my_project.show import show
 
@@ -120,7 +120,7 @@ def test_help_has_examples():
 
 def test_the_summary_tells_counts_classes_types_and_shapes(digits, capsys):
     digits.prepare()
-    digits.summary()
+    print(summary(digits))
     lines = capsys.readouterr().out.splitlines()
     counts = digits.class_counts("test")
     assert counts.sum() == 130
@@ -134,29 +134,29 @@ def test_classes_that_have_names_are_called_by_them(digits, capsys):
     digits.class_names = [f"<{label}>" for label in range(10)]
     first = next(iterate(lambda: digits.batches("test")))[1][0]
     assert contact_sheet(digits, "test", 1).axes[0].get_title() == f"<{first}>"
-    digits.summary()
+    print(summary(digits))
     assert f"<3>: {digits.class_counts('test')[3]}, <4>: " in capsys.readouterr().out
 
 
 def test_the_summary_of_sequences_says_how_much_is_padding(capsys):
-    Words(batch_size=90).summary()
+    print(summary(Words(batch_size=90)))
     # 10 of each length from 1 to 9 are 450 numbers, in 90 places of length 9.
     assert "  44% of its batches is padding\n" in capsys.readouterr().out
 
 
 def test_the_summary_of_nested_data_without_classes_names_each_part(capsys):
-    Pairs(batch_size=4).summary()
+    print(summary(Pairs(batch_size=4)))
     printed = capsys.readouterr().out
     assert "test: 10 records\nfeatures: {" in printed
     assert "'picture': 'float32 [?, 4, 5, 3]'" in printed
 
 
-def test_the_log_says_which_engine_reads_the_records_and_why(digits, caplog):
+def test_the_log_says_in_which_mode_records_are_read_and_why(digits, caplog):
     digits.prepare()
     with tf.Graph().as_default(), caplog.at_level(logging.INFO):
         digits.batches("train", training=True)
     size = f"{digits.bytes_in_memory('train') / 1e6:.1f} MB"
     assert caplog.messages[-1].startswith(f"train: 640 records, {size}, held in memory (data.")
     digits.memory_fraction = 0.0
-    assert engine(digits, "train").startswith("0.5 MB, streamed (data.memory_fraction: 0% of")
-    assert "not known" in engine(Words(), "train")
+    assert reading_mode(digits, "train").startswith("0.5 MB, streamed (data.memory_fraction: 0% of")
+    assert "not known" in reading_mode(Words(), "train")

@@ -76,7 +76,7 @@ def test_another_delimiter_separates_cells(table, batches, tmp_path):
 def test_a_cell_that_is_no_number_is_named_with_file_row_and_column(table, tmp_path, row, message):
     with open(tmp_path / "train2.csv", "a") as file:
         file.write(f"\n\n{row}\n")
-    with pytest.raises(DataError, match=rf"train2\.csv: row 5: {message}.*; correct the file"):
+    with pytest.raises(DataError, match=rf"train2\.csv: row 5: {message}.*; fix the file"):
         find_bad_record(table(), "train")
 
 

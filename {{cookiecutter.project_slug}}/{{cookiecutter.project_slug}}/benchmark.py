@@ -31,7 +31,7 @@ def benchmark(arguments: list[str]) -> int:
     if config.seconds <= 0:
         raise ConfigError(f"seconds={config.seconds}: expected more than 0")
     # Not above: a mistake in the settings need not wait for TensorFlow.
-    from .engine.input.summary import engine
+    from .engine.input.summary import reading_mode
     from .engine.run.devices import start_threads
     from .engine.run.files import atomic_write
     from .engine.tools.speed import measure
@@ -39,7 +39,7 @@ def benchmark(arguments: list[str]) -> int:
     start_threads(instantiate(config.trainer).session_config)
     dataset = instantiate(config.data)
     dataset.prepare()
-    print(engine(dataset, dataset.training_split))
+    print(reading_mode(dataset, dataset.training_split))
     print(f"{'examples/s':>52} {'first batch':>12}")
     speeds = {}
 

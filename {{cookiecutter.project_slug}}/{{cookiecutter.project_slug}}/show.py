@@ -22,6 +22,7 @@ def show(arguments: list[str]) -> int:
     config = load_config(arguments, "show")
     # Not above: a mistake in the settings need not wait for TensorFlow.
     from .engine.input.bad_records import locate_bad_record
+    from .engine.input.summary import summary
     from .engine.run.files import atomic_write
     from .engine.tools.contact_sheet import contact_sheet
 
@@ -38,7 +39,7 @@ def show(arguments: list[str]) -> int:
         with atomic_write(config.file) as file:
             figure.savefig(file, format="png", bbox_inches="tight")
         print(f"{split}: {config.file}")
-        dataset.summary()
+        print(summary(dataset))
     return 0
 
 

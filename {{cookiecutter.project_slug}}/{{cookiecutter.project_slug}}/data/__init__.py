@@ -1,6 +1,6 @@
 """Files to batches: write a subclass of `Dataset` for your data."""
 
-from ..engine import compat  # noqa: F401  (sets the runtime up)
+from ..engine import compat  # noqa: F401  (sets up the runtime)
 from .dataset import Dataset
 from .digits import Digits
 from .mnist import MNIST

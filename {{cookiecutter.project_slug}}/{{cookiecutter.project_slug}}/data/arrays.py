@@ -1,4 +1,4 @@
-"""NumPy's files: .npy, or arrays in an .npz, read record by record from where they lie."""
+"""NumPy's files: .npy, or arrays in an .npz, read in place, record by record."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Arrays(Dataset):
     Features: float32 [batch, ...]. Labels: int32 [batch].
 
     Args:
-        features, labels: paths of an .npy each, or `some.npz/name` for an array in an archive;
-            {split} in them stands for train or test.
+        features, labels: the path of an .npy each, or `some.npz/name` for an array in an archive;
+            {split} in it stands for train or test.
         classes: the number of different labels.
-        scale: what features are multiplied by; 1/255 makes bytes numbers from 0 to 1.
+        scale: what features are multiplied by; 1/255 maps bytes to 0–1.
         others: batch_size, seed and more: see `Dataset`.
     """
 
@@ -48,12 +48,12 @@ class Arrays(Dataset):
             path = self.paths[1].replace("{split}", split)
             if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
                 raise DataError(
-                    f"{path}: found {labels.dtype} of shape {labels.shape}, expected whole numbers "
-                    f"of shape {features.shape[:1]}: one for each example of the features"
+                    f"{path}: found {labels.dtype} of shape {labels.shape}, expected integers of "
+                    f"shape {features.shape[:1]}: one for each example of the features"
                 )
 
     def arrays(self, split: str) -> list[np.memmap]:
-        """Features and labels of a split, nothing of them read; raises DataError."""
+        """Features and labels of a split, mapped, not read; raises DataError."""
         return [map_array(path.replace("{split}", split)) for path in self.paths]
 
     def files(self, split: str) -> list[str]:
@@ -85,15 +85,15 @@ def _decode(records: tf.Tensor, array: np.memmap) -> tf.Tensor:
     little_endian = array.dtype == array.dtype.newbyteorder("<")
     numbers = tf.io.decode_raw(records, tf.as_dtype(array.dtype.name), little_endian)
     decoded = tf.reshape(numbers, [-1, *array.shape[1:]])
-    decoded.set_shape([records.shape[0], *array.shape[1:]])  # the -1 forgot their number
+    decoded.set_shape([records.shape[0], *array.shape[1:]])  # -1 is not a static shape
     return decoded
 
 
 def map_array(path: str) -> np.memmap:
     """Maps an array, .npy or `some.npz/name`, by its header: see numpy.lib.format.
 
-    Raises DataError if it is no such file or truncated, or if its records cannot be read from
-    where they lie: compressed ones, those in Fortran's order, Python's objects.
+    Raises DataError if the file is of another kind or truncated, or if its records cannot be read
+    in place: compressed ones, those in Fortran's order, Python's objects.
     """
     archive, _, name = path.partition(".npz/")
     try:
@@ -102,7 +102,7 @@ def map_array(path: str) -> np.memmap:
                 member = zipfile.ZipFile(file).getinfo(f"{name}.npy")
                 if member.compress_type != zipfile.ZIP_STORED:
                     raise ValueError("the array is compressed")
-                file.seek(member.header_offset + 26)  # where it says how long two more fields are
+                file.seek(member.header_offset + 26)  # the lengths of two more fields
                 file.seek(sum(struct.unpack("<2H", file.read(4))), os.SEEK_CUR)
             np.lib.format.read_magic(file)
             shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)

@@ -19,7 +19,7 @@ SHIFT, CROP, FLIP, NOISE = range(1, 5)  # streams: random numbers that do not de
 
 
 def shift(images: tf.Tensor, keys: tf.Tensor, pixels: int) -> tf.Tensor:
-    """Moves each image up or down and left or right by up to `pixels`; 0 comes in at the edges."""
+    """Moves each image vertically and horizontally by up to `pixels`; the edges become 0."""
     _, rows, columns, _ = images.shape.as_list()
     edges = [pixels, pixels]
     padded = tf.pad(images, [[0, 0], edges, edges, [0, 0]])
@@ -29,11 +29,11 @@ def shift(images: tf.Tensor, keys: tf.Tensor, pixels: int) -> tf.Tensor:
 
 
 def crop(images: tf.Tensor, keys: tf.Tensor, least: float) -> tf.Tensor:
-    """Cuts out a part at random and enlarges it to the image's size.
+    """Crops at random, and enlarges to the image's size.
 
     Args:
         images, keys: see above.
-        least: share of the height and width that is left, at least; drawn from it to 1.
+        least: the share of the height and width that is kept is drawn from this to 1.
     """
     size, top, left = tf.unstack(uniform(keys, [3], CROP), axis=1)
     size = least + (1 - least) * size
@@ -57,12 +57,12 @@ def noise(images: tf.Tensor, keys: tf.Tensor, deviation: float) -> tf.Tensor:
 
 
 class AugmentedMNIST(MNIST):
-    """MNIST whose training images are another, slightly, in each epoch.
+    """MNIST whose training images change slightly in each epoch.
 
     Args:
-        shift: pixels that an image is moved by, at most; 0 is off.
-        crop: share of the image that is left, at least, above 0; 1 is off.
-        flip: whether to mirror every other image; a mirrored digit is none, a shoe is.
+        shift: the most pixels that an image is moved by; 0 is off.
+        crop: the least share of an image that is kept, above 0; 1 is off.
+        flip: whether to mirror every other image: right for shoes, wrong for digits.
         noise: standard deviation of the noise on pixels 0–1; 0 is off.
         others: directory, classes, batch_size and more: see `MNIST`.
     """

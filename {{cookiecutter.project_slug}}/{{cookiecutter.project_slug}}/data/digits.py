@@ -14,7 +14,7 @@ class Digits(MNIST):
     """Digits drawn from a few glyphs with random warps, strokes and noise; see `draw_digits`.
 
     Args:
-        directory: a folder of this name, made of the three numbers below, holds the files.
+        directory: of a folder for each choice of the three numbers below, which holds the files.
         train_examples, test_examples: how many to draw.
         drawing_seed: the same numbers and seed give the same files, bit for bit.
         others: classes, batch_size and more: see `MNIST`.
@@ -33,7 +33,6 @@ class Digits(MNIST):
                 f"data: found train_examples={train_examples}, test_examples={test_examples}, "
                 f"drawing_seed={drawing_seed}; expected examples above 0 and a seed of 32 bits"
             )
-        # Other numbers are other files: what was drawn before is never mixed up with them.
         name = f"{train_examples}-{test_examples}-{drawing_seed}"
         super().__init__(os.path.join(directory, name), **others)
         self.train_examples = train_examples

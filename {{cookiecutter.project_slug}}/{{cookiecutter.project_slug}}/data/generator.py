@@ -1,4 +1,4 @@
-"""Records from a Python function: for data that a program makes, or that only Python can read."""
+"""Records from a Python function: data that a program makes, or that only Python can read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .dataset import Dataset
 class Generated(Dataset):
     """What a generator function yields: (features, label), or several arrays and the label.
 
-    It is always streamed. Python is slow, and a checkpoint cannot hold its position: a run that is
-    continued begins an epoch anew. Features and labels are as stated below.
+    It is always streamed. Python is slow, and a checkpoint cannot hold its position: a run that
+    resumes starts a new epoch. Features and labels are as stated below.
 
     Args:
-        function: `module.function`; called with train or test at the begin of each epoch, it
+        function: `module.function`; called with train or test at the start of each epoch, it
             yields the same examples each time, and ends.
         dtypes: of what it yields, such as ["float32", "int32"].
         shapes: of what it yields, such as [[28, 28, 1], []].
@@ -35,8 +35,8 @@ class Generated(Dataset):
         self.function: Any = pydoc.locate(function)
         if not callable(self.function) or len(shapes) != len(dtypes):
             raise ConfigError(
-                f"data: found function={function}, dtypes={dtypes}, shapes={shapes}; expected a "
-                "function that there is, and as many shapes as dtypes"
+                f"data: found function={function}, dtypes={dtypes}, shapes={shapes}; expected an "
+                "existing function, and as many shapes as dtypes"
             )
         self.dtypes = [np.dtype(dtype) for dtype in dtypes]
         self.shapes = [tuple(shape) for shape in shapes]
@@ -44,7 +44,7 @@ class Generated(Dataset):
         self.classes = classes
 
     def bytes_in_memory(self, split: str) -> int | None:
-        return None  # known only when it has ended
+        return None  # unknown until it ends
 
     def records(self, split: str) -> tf.data.Dataset:
         """Tuples of arrays."""
@@ -56,7 +56,7 @@ class Generated(Dataset):
         return tf.data.Dataset.from_generator(checked, tuple(self.dtypes), tuple(self.shapes))
 
     def checked(self, number: int, record: Any) -> tuple[np.ndarray, ...]:
-        """What was yielded, in the stated dtypes; raises DataError for others and other shapes."""
+        """What was yielded, in the stated dtypes; raises DataError for other dtypes or shapes."""
         arrays = [np.asarray(array) for array in record]
         found = [f"{array.dtype} {array.shape}" for array in arrays]
         expected = [f"{dtype} {shape}" for dtype, shape in zip(self.dtypes, self.shapes)]
@@ -77,7 +77,7 @@ class Generated(Dataset):
 
 
 def spirals(split: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Points, float [2], on one of two spirals: an example to begin with."""
+    """Points, float [2], on one of two spirals: an example to start from."""
     generator = np.random.RandomState(split == "train")
     for _ in range(1000 if split == "train" else 200):
         label, radius = generator.randint(2), np.sqrt(generator.rand())

@@ -1,4 +1,4 @@
-"""MNIST, or any data in its format: four idx files of images and labels."""
+"""MNIST, or other data in its format: four idx files of images and labels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MNIST(Dataset):
     Features: float32 [batch, rows, columns, 1], 0–1. Labels: int32 [batch], below `classes`.
 
     Args:
-        directory: where the four files are, or are put. Your own files of the same names and
-            format (Fashion-MNIST, say) are used as they are.
+        directory: of the four files, which are downloaded if there are none. Your own files of
+            the same names and format (Fashion-MNIST, say) are used as they are.
         classes: the number of different labels.
         others: batch_size, seed and more: see `Dataset`.
     """
@@ -34,7 +34,7 @@ class MNIST(Dataset):
         self.classes = classes
 
     def prepare(self) -> None:
-        """Downloads what is missing and checks every file's header and the labels' range."""
+        """Downloads missing files and checks the headers and the labels' range."""
         fetch_mnist(self.directory)
         self.check()
 
@@ -45,20 +45,13 @@ class MNIST(Dataset):
             _, header = check_pair(images, labels)
             highest = np.fromfile(labels, np.uint8)[header.offset :].max()
             if highest >= self.classes:
-                raise DataError(
-                    f"{labels}: holds the label {highest}, but data.classes is {self.classes}; "
-                    "labels are 0 to classes - 1"
-                )
+                expected = f"labels from 0 to {self.classes - 1}"
+                raise DataError(f"{labels}: found {highest}, expected {expected}; set data.classes")
 
     def files(self, split: str) -> list[str]:
         """The idx files of a split: images, labels."""
         stem = os.path.join(self.directory, self.stems[split])
         return [f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"]
-
-    def count(self, split: str) -> int:
-        if self.overrides("keep"):
-            return super().count(split)
-        return check_pair(*self.files(split))[0].shape[0]  # the header knows: nothing to read
 
     def records(self, split: str) -> tf.data.Dataset:
         """Pairs of bytes: an image's pixels and its label."""
@@ -77,3 +70,7 @@ class MNIST(Dataset):
         pixels.set_shape([images.shape[0], *self.image_shape, 1])  # the -1 forgot their number
         classes = tf.io.decode_raw(labels, tf.uint8)[:, 0]
         return tf.cast(pixels, tf.float32) / 255.0, tf.cast(classes, tf.int32)
+
+    def count(self, split: str) -> int:
+        header, _ = check_pair(*self.files(split))  # which says it: nothing to read
+        return super().count(split) if self.overrides("keep") else header.shape[0]

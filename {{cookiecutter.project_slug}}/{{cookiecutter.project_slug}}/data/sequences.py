@@ -16,11 +16,11 @@ class Sequences(TFRecords):
     """Sequences and their classes, from what `write_tfrecords` made of {"sequence", "label"}.
 
     Features: {"sequence": float32 [batch, time, width], or int32 [batch, time] for width 0,
-    "length": int32 [batch]}; after an example's length come zeros. Labels: int32 [batch].
+    "length": int32 [batch]}; beyond its length an example holds zeros. Labels: int32 [batch].
 
     Args:
         directory: where the files of all splits are.
-        width: how many numbers there are at each time; 0: one that stands for a word, say.
+        width: the number of values at each time; 0: one integer, such as that of a word.
         classes: the number of different labels.
         others: buckets, batch_size, seed and more: see `Dataset`.
     """
@@ -51,7 +51,7 @@ class Sequences(TFRecords):
 
 
 class Waves(Sequences):
-    """Noisy sines of 10 to 100 times; their frequency is their class: an example to begin with.
+    """Noisy sines of 10 to 100 steps; their frequency is their class: an example to start from.
 
     Args:
         directory: where the files are drawn.
@@ -69,7 +69,7 @@ class Waves(Sequences):
                 write_tfrecords(self.directory, split, self.draw(count))
 
     def draw(self, count: int) -> Iterator[dict[str, Any]]:
-        """So many examples; as a seed, their number makes the splits differ."""
+        """n examples; their number is the seed, too, so that the splits differ."""
         generator = np.random.RandomState(count)
         for _ in range(count):
             label, times = generator.randint(self.classes), np.arange(generator.randint(10, 101))

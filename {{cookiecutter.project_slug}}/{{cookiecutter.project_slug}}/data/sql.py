@@ -20,8 +20,8 @@ class SQLite(Dataset):
 
     Args:
         path: of the database.
-        query: a SELECT, whose ORDER BY makes the order the same each time; {split} in it, be it
-            a table's name or a value, stands for train or test.
+        query: a SELECT, whose ORDER BY makes the order the same each time; {split} in it, a
+            table's name or a value, stands for train or test.
         classes: the number of different labels.
         others: batch_size, seed and more: see `Dataset`.
     """
@@ -33,10 +33,10 @@ class SQLite(Dataset):
         self.classes = classes
 
     def prepare(self) -> None:
-        """Looks through all rows, since TensorFlow reads NULL and text as 0; raises DataError."""
+        """Checks all rows, since TensorFlow reads NULL and text as 0; raises DataError."""
         for split in self.splits:
             query, columns = self.query.replace("{split}", split), self.columns(split)
-            names = [f"c{number}" for number in range(len(columns))]  # theirs may be no names
+            names = [f"c{number}" for number in range(len(columns))]  # theirs may hold spaces
             wrong = [f"typeof({name}) NOT IN ('integer', 'real')" for name in names]
             wrong.append(f"typeof({names[-1]}) <> 'integer'")
             wrong.append(f"{names[-1]} NOT BETWEEN 0 AND {self.classes - 1}")
@@ -65,14 +65,14 @@ class SQLite(Dataset):
                 cursor = connection.execute(query)
                 return [name for name, *_ in cursor.description], cursor.fetchall()
         except sqlite3.Error as error:
-            raise DataError(f"{self.path}: {error}; correct data.path or data.query") from None
+            raise DataError(f"{self.path}: {error}; fix data.path or data.query") from None
 
     def files(self, split: str) -> list[str]:
         """The database."""
         return [self.path]
 
     def bytes_in_memory(self, split: str) -> int | None:
-        return 8 * len(self.columns(split)) * self.count(split)  # whatever the file takes
+        return 8 * len(self.columns(split)) * self.count(split)  # not the bytes of the file
 
     def records(self, split: str) -> tf.data.Dataset:
         """One number for each column."""

@@ -16,8 +16,8 @@ from .dataset import Dataset
 class Table(Dataset):
     """Rows of CSV files, with numbers in the columns of the features and of the label.
 
-    A cell may be quoted, but holds no line break (RFC 4180 without those). Empty lines are left
-    out. Features: float32 [batch, columns]. Labels: int32 [batch], below `classes`.
+    A cell may be quoted, but holds no line break (RFC 4180 without those). Empty lines are
+    skipped. Features: float32 [batch, columns]. Labels: int32 [batch], below `classes`.
 
     Args:
         pattern: of the files' paths, with `*` and `?`; {split} stands for train or test.
@@ -57,7 +57,7 @@ class Table(Dataset):
                 )
 
     def header(self, path: str) -> list[str]:
-        """The names in the first line of a file; raises DataError if it is no text."""
+        """The names in the first line of a file; raises DataError if it is not text."""
         try:
             with open(path, encoding="utf-8-sig", newline="") as file:
                 return next(csv.reader(file, delimiter=self.delimiter), [])
@@ -85,15 +85,15 @@ class Table(Dataset):
         header = self.header(self.files(self.training_split)[0])
         kinds = dict.fromkeys(self.columns, tf.zeros([0], tf.float32))
         kinds[self.columns[-1]] = tf.zeros([0], tf.int32)
-        # Columns that are not asked for may hold any text, also none.
+        # Other columns may hold any text, or none.
         defaults = [kinds.get(column, tf.constant([""])) for column in header]
         cells = dict(zip(header, tf.io.decode_csv(lines, defaults, self.delimiter)))
         *features, labels = [cells[column] for column in self.columns]
         return tf.stack(features, axis=1), valid_labels(labels, self.classes)
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
-        """An error about a line, which begins as `Field 2 in record 0 is not a valid float`."""
+        """The error about a line, such as `Field 2 in record 0 is not a valid float: x`."""
         for index, column in enumerate(self.header(path)):
             problem = problem.replace(f"Field {index} ", f"column {column!r} ")
         problem = problem.replace(" in record 0", "")
-        return f"{path}: row {number + 1}: {problem}; correct the file"
+        return f"{path}: row {number + 1}: {problem}; fix the file"

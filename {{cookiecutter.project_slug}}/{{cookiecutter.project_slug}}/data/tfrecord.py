@@ -41,21 +41,19 @@ class TFRecords(Dataset):
         self.classes = classes
 
     def files(self, split: str) -> list[str]:
-        """The shards of a split, in order; raises DataError unless all are there and full."""
+        """The shards of a split, in order; raises DataError if one is missing or empty."""
         found = _shards(self.directory, split)
         number = int(found[-1][-len("00004.tfrecord") : -len(".tfrecord")]) if found else 1
         expected = [_shard(self.directory, split, index, number) for index in range(number)]
         wrong = sorted(set(found) ^ set(expected)) or [p for p in found if not os.path.getsize(p)]
         if wrong:
             problem = "empty or of another set" if wrong[0] in found else "missing"
-            raise DataError(
-                f"{wrong[0]}: is {problem}; expected {number} whole files of one set; write all "
-                "with write_tfrecords, or set data.directory"
-            )
+            problem = f"is {problem}, expected {number} complete files of one set"
+            raise DataError(f"{wrong[0]}: {problem}; write them again")
         return found
 
     def read(self, path: tf.Tensor) -> tf.data.Dataset:
-        """The serialised examples of one file: string []."""
+        """The serialized examples of one file: string []."""
         return tf.data.TFRecordDataset(path)
 
     def convert(self, examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -64,23 +62,21 @@ class TFRecords(Dataset):
         labels = valid_labels(parsed["label"], self.classes)
         pixels = tf.io.decode_raw(parsed["image"], tf.uint8)
         images = tf.reshape(pixels, [tf.size(labels), *self.shape])
-        images.set_shape([labels.shape[0], *self.shape])  # for TensorFlow any size was possible
+        images.set_shape([labels.shape[0], *self.shape])  # tf.size is not a static shape
         return tf.cast(images, tf.float32) / 255.0, tf.cast(labels, tf.int32)
 
 
 def write_tfrecords(
     directory: str, split: str, examples: Iterable[dict[str, Any]], shards: int = 1
 ) -> None:
-    """Writes examples in turn to the files of a split, which replace those that were there.
-
-    None has its name before all are written.
+    """Writes examples in turn to the files of a split, which replace its old ones when complete.
 
     Args:
         directory: made if it is not there.
-        split: the beginning of the files' names.
-        examples: name -> value: bytes and uint8 arrays are stored as bytes, other whole numbers
-            as int64, fractions as float32; arrays lose their shape.
-        shards: the number of files; each worker of several reads files of its own.
+        split: the start of the files' names.
+        examples: name -> value: bytes and uint8 arrays are stored as bytes, other integers as
+            int64, floats as float32; arrays lose their shape.
+        shards: the number of files; each of several workers reads files of its own.
 
     Raises:
         DataError: there are fewer examples than files, or a file cannot be written.

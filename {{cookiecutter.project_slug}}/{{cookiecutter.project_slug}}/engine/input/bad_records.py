@@ -1,24 +1,22 @@
-"""Errors about bad data that name the place: TensorFlow's own name neither file nor record."""
+"""Errors about bad data that name file and record, which TensorFlow's own do not."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import Any, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
 from .elements import CPU, arguments, batch_of_one
-
-if TYPE_CHECKING:
-    from ...data.dataset import Dataset
+from .source import Source
 
 logger = logging.getLogger(__name__)
 
-# What a message says of an error in the input, and of a label that a loss on the CPU refuses.
+# What the message says of an error in the input, and of a label that a loss on a CPU rejects.
 INPUT = re.compile(r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)")
 LABEL = re.compile(r"label value of .* outside the valid range of \[0, (\d+)\)")
 
@@ -26,7 +24,7 @@ LABEL = re.compile(r"label value of .* outside the valid range of \[0, (\d+)\)")
 def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
     """The same labels, integers of any shape, checked to be 0 to classes - 1; for `convert`.
 
-    The loss of any other label is an error on a CPU, but on a GPU it is NaN.
+    The loss of any other label is an error on a CPU, but NaN on a GPU.
     """
     valid = tf.reduce_all((labels >= 0) & (labels < classes))
     text = f"expected labels from 0 to {classes - 1}, found"
@@ -35,8 +33,8 @@ def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def locate_bad_record(dataset: Dataset) -> Iterator[None]:
-    """Turns an error of TensorFlow that bad data have caused into one that names the place.
+def locate_bad_record(source: Source) -> Iterator[None]:
+    """Turns an error of TensorFlow that bad data caused into one that names the record.
 
     Raises:
         DataError: see `find_bad_record`; errors of other causes pass as they are.
@@ -44,64 +42,64 @@ def locate_bad_record(dataset: Dataset) -> Iterator[None]:
     try:
         yield
     except (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError):
-        raise  # another machine is gone, or the session is being closed
+        raise  # another machine is gone, or the session is closing
     except tf.errors.OpError as error:
         label = LABEL.search(error.message)
         if not label and not INPUT.search(error.message):
             raise
-        logger.warning("bad data; reading it again, record by record, to find the place")
-        for split in dataset.splits:
-            find_bad_record(dataset, split, int(label.group(1)) if label else None)
+        logger.warning("bad data; reading them again, one by one, to find the record")
+        for split in source.splits:
+            find_bad_record(source, split, int(label.group(1)) if label else None)
         raise
 
 
-def find_bad_record(dataset: Dataset, split: str, classes: int | None = None) -> None:
+def find_bad_record(source: Source, split: str, classes: int | None = None) -> None:
     """Reads, keeps, decodes and converts all records of a split, one by one; slow.
 
     Args:
-        dataset: prepared.
+        source: prepared.
         split: one of its splits.
-        classes: labels must be below it; default the dataset's own `classes`, if it has any.
+        classes: labels must be below it; default the source's own `classes`, if it has any.
 
     Raises:
         DataError: about the first bad record: its file and number, what was found and expected.
     """
-    sources = dataset.files(split)
-    if dataset.overrides("records"):
-        sources = [" and ".join(sources[:4]) or f"{type(dataset).__name__}, {split} split"]
+    places = source.files(split)
+    if source.overrides("records"):
+        places = [" and ".join(places[:4]) or f"{type(source).__name__}, {split} split"]
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
-        source = tf.placeholder(tf.string, [])
-        records = dataset.records(split) if dataset.overrides("records") else dataset.read(source)
+        path = tf.placeholder(tf.string, [])
+        records = source.records(split) if source.overrides("records") else source.read(path)
         iterator = tf.data.make_initializable_iterator(records)
         record = iterator.get_next()
-        kept = dataset.keep(*arguments(batch_of_one(record)))
-        decoded = dataset.decode(*arguments(record))
-        features, labels = dataset.convert(*arguments(batch_of_one(decoded)))
-        classes = classes or getattr(dataset, "classes", None)
+        kept = source.keep(*arguments(batch_of_one(record)))
+        decoded = source.decode(*arguments(record))
+        features, labels = source.convert(*arguments(batch_of_one(decoded)))
+        classes = classes or getattr(source, "classes", None)
         if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
             labels = valid_labels(labels, classes)
         shapes = [tf.shape(array) for array in tf.nest.flatten(decoded)]
         session.run(tf.tables_initializer())
         first: Any = None  # the shapes of the first record
-        for place in sources:
+        for place in places:
             number, problem = 1, ""
             try:
-                session.run(iterator.initializer, {source: place})
+                session.run(iterator.initializer, {path: place})
                 while not problem:
                     arrays = tf.nest.flatten(session.run(record))
                     feeds = dict(zip(tf.nest.flatten(record), arrays))
                     if np.all(session.run(kept, feeds)):
                         found = str(session.run([shapes, features, labels], feeds)[0])
                         first = first or found
-                        if found != first and dataset.padding is None:
-                            problem = f"found arrays of shape {found}, expected {first} as in the "
-                            problem += "first record, or `padding` to be stated"
+                        if found != first and source.padding is None:
+                            problem = f"found arrays of shape {found}, expected {first} as before; "
+                            problem += "if lengths may differ, set `padding`"
                     number += not problem
             except tf.errors.OutOfRangeError:
                 continue  # the end of the file
             except tf.errors.OpError as error:
                 problem = _reason(error.message)
-            raise DataError(dataset.describe_bad_record(place, number, problem))
+            raise DataError(source.describe_bad_record(place, number, problem))
 
 
 def _reason(message: str) -> str:

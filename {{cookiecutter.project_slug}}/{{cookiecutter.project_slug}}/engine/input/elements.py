@@ -7,16 +7,14 @@ order they are read.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
 from ..interrupts import leave_if_told
-
-if TYPE_CHECKING:
-    from ...data.dataset import Dataset
+from .source import Source
 
 ENDLESS = np.iinfo(np.int64).max
 OPEN_FILES = 16  # read side by side, in turn
@@ -32,7 +30,7 @@ def arguments(record: Any) -> tuple[Any, ...]:
 
 
 def elements_of(
-    dataset: Dataset,
+    source: Source,
     split: str,
     shard: tuple[int, int] = (0, 1),
     epoch: tf.Tensor | None = None,
@@ -41,51 +39,47 @@ def elements_of(
     """The elements of a split that `keep` lets through, not decoded.
 
     Args:
-        dataset: where they come from.
+        source: where they come from.
         split: one of its splits.
-        shard: (index, number) of a share: every number-th file if there are so many, else every
+        shard: (index, number) of a share: every number-th file if there are as many, else every
             number-th record.
-        epoch: int64 []; given, files come in an order that it is the key of, side by side.
+        epoch: int64 []; given, files are read side by side, in an order that it is the key of.
         names: see `file_names`; default: made here.
     """
     index, number = shard
-    if dataset.overrides("records"):
-        elements = _numbered(dataset.records(split), 0)
+    if source.overrides("records"):
+        elements = _numbered(source.records(split), 0)
     else:
-        paths = dataset.files(split)
+        paths = source.files(split)
         if not paths:
-            name = type(dataset).__name__
+            name = type(source).__name__
             raise DataError(f"{name}: there are no files of the {split} split; check data.*")
-        names = file_names(dataset, split) if names is None else names
+        names = file_names(source, split) if names is None else names
         order = tf.range(len(paths), dtype=tf.int64)
         if len(paths) >= number:
             order, index, number = order[index::number], 0, 1
         if epoch is not None:
-            key = tf.stack([tf.constant(dataset.seed, tf.int64), epoch])
+            key = tf.stack([tf.constant(source.seed, tf.int64), epoch])
             order = tf.gather(order, tf.argsort(tf.random.stateless_uniform(order.shape, key)))
         files = tf.data.Dataset.from_tensor_slices((order, tf.gather(names, order)))
-
-        @native
-        def read(file: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
-            return _numbered(dataset.read(path), file * 2**32)
-
+        read = native(lambda file, path: _numbered(source.read(path), file * 2**32))
         if epoch is None:
             elements = files.flat_map(read)
         else:
-            calls = min(dataset.parallel_calls, OPEN_FILES)
+            calls = min(source.parallel_calls, OPEN_FILES)
             elements = files.interleave(read, OPEN_FILES, OPEN_FILES, num_parallel_calls=calls)
-    if dataset.overrides("keep"):
-        elements = _kept(dataset, elements)
+    if source.overrides("keep"):
+        elements = _kept(source, elements)
     return elements.shard(number, index) if number > 1 else elements
 
 
-def file_names(dataset: Dataset, split: str) -> tf.Tensor:
+def file_names(source: Source, split: str) -> tf.Tensor:
     """The paths of a split's files, string [files], handed over when the pipeline starts.
 
     As a constant, a million of them would be in the event file, too. Call it outside of functions
-    that run again: Python that is asked for while the process ends brings it down.
+    that run again: a call of Python while the process ends crashes it.
     """
-    paths = np.array([] if dataset.overrides("records") else dataset.files(split), object)
+    paths = np.array([] if source.overrides("records") else source.files(split), object)
     return tf.py_func(lambda: paths, [], tf.string, stateful=False)
 
 
@@ -93,50 +87,51 @@ def _numbered(records: tf.data.Dataset, first: Any) -> tf.data.Dataset:
     return tf.data.Dataset.zip((tf.data.Dataset.range(first, ENDLESS), records))
 
 
-def _kept(dataset: Dataset, elements: tf.data.Dataset) -> tf.data.Dataset:
+def _kept(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
     @native
     def mask(ids: tf.Tensor, record: Any) -> Any:
-        kept = dataset.keep(*arguments(record))
+        kept = source.keep(*arguments(record))
         return tf.nest.map_structure(lambda array: tf.boolean_mask(array, kept), (ids, record))
 
-    @native
-    def keep_one(_: tf.Tensor, record: Any) -> tf.Tensor:
-        return tf.reshape(dataset.keep(*arguments(batch_of_one(record))), [])
-
-    if dataset.padding is not None:  # their lengths differ: no batch without it
-        return elements.filter(keep_one)
-    return elements.batch(1024).map(mask).unbatch()
+    # Records of different length are a batch each: `keep` sees them without padding.
+    return elements.batch(1024 if source.padding is None else 1).map(mask).unbatch()
 
 
-def decoded(dataset: Dataset, elements: tf.data.Dataset) -> tf.data.Dataset:
+def decoded(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
     """Elements whose records have gone through `decode`, in the same order."""
-
-    @native
-    def decode(ids: tf.Tensor, record: Any) -> Any:
-        return ids, dataset.decode(*arguments(record))
-
-    return elements.map(decode, dataset.parallel_calls) if dataset.overrides("decode") else elements
+    if not source.overrides("decode"):
+        return elements
+    decode = native(lambda ids, record: (ids, source.decode(*arguments(record))))
+    return elements.map(decode, source.parallel_calls)
 
 
-def batched(dataset: Dataset, elements: tf.data.Dataset, drop_remainder: bool) -> tf.data.Dataset:
+def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> tf.data.Dataset:
     """Batches of elements, filled up with `padding` where records may differ in length."""
-    if dataset.padding is None:
-        return elements.batch(dataset.batch_size, drop_remainder)
+    if source.padding is None:
+        return elements.batch(source.batch_size, drop_remainder)
     types, shapes = tf.data.get_output_types(elements), tf.data.get_output_shapes(elements)
-    padding = tf.nest.map_structure(tf.constant, dataset.padding, types[1])
+    padding = tf.nest.map_structure(tf.constant, source.padding, types[1])
     return elements.padded_batch(
-        dataset.batch_size, shapes, (tf.zeros([], types[0]), padding), drop_remainder
+        source.batch_size, shapes, (tf.zeros([], types[0]), padding), drop_remainder
     )
 
 
-def in_threads(batches: tf.data.Dataset, dataset: Dataset) -> tf.data.Dataset:
+def to_batch(source: Source, record: Any, keys: tf.Tensor | None = None) -> tuple[Any, Any]:
+    """A batch of records -> (features, labels); keys: int64 [batch], to augment with."""
+    features, labels = source.convert(*arguments(record))
+    if keys is not None and source.overrides("augment"):
+        features, labels = source.augment(features, labels, keys)
+    return features, labels
+
+
+def in_threads(batches: tf.data.Dataset, source: Source) -> tf.data.Dataset:
     """The same with threads of its own for `parallel_calls`; 1.15 would take the session's.
 
-    What has these can be saved no more.
+    The position of what has these cannot be saved.
     """
     options = tf.data.Options()
     threading = getattr(options, "threading", None) or options.experimental_threading
-    threading.private_threadpool_size = dataset.parallel_calls
+    threading.private_threadpool_size = source.parallel_calls
     return batches.with_options(options)
 
 
@@ -159,9 +154,9 @@ def batch_of_one(record: Any) -> Any:
     return tf.nest.map_structure(lambda array: array[tf.newaxis], record)
 
 
-def bucket_of(dataset: Dataset, record: Any) -> tf.Tensor:
-    """How many of the dataset's `buckets` a record's length reaches: int64 []."""
-    reached = dataset.length(*arguments(record)) >= dataset.buckets
+def bucket_of(source: Source, record: Any) -> tf.Tensor:
+    """How many of the `buckets` a record's length reaches: int64 []."""
+    reached = source.length(*arguments(record)) >= source.buckets
     return tf.reduce_sum(tf.cast(reached, tf.int64))
 
 

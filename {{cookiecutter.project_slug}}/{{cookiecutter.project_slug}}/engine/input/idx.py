@@ -5,8 +5,6 @@ Described at http://yann.lecun.com/exdb/mnist/; this project uses its unsigned b
 
 from __future__ import annotations
 
-import functools
-import operator
 import os
 import struct
 from typing import NamedTuple
@@ -20,46 +18,38 @@ from ..run.files import atomic_write
 class IdxHeader(NamedTuple):
     """What precedes the data; sizes in bytes."""
 
-    shape: tuple[int, ...]  # of the whole file: the number of examples comes first
-    offset: int  # where the data starts
+    shape: tuple[int, ...]  # of the file: the number of examples comes first
+    offset: int  # where the data start
     record_bytes: int  # of one example
 
 
-def read_header(path: str | os.PathLike[str], rank: int | None = None) -> IdxHeader:
+def read_header(path: str | os.PathLike[str], rank: int) -> IdxHeader:
     """Reads the header of an idx file of unsigned bytes and checks the file's size against it.
 
-    rank: how many dimensions there must be (3 for images, 1 for labels); None takes any.
-    Raises DataError.
+    Args:
+        path: of the file.
+        rank: the number of dimensions that it must have: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: the file cannot be read, or is corrupt.
     """
+    offset = 4 + 4 * rank
     try:
         with open(path, "rb") as file:
-            head = file.read(4 + 4 * 255)  # the longest header there can be
+            head = file.read(offset)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; put a readable idx file there") from error
-
-    def refuse(problem: str) -> DataError:
-        return DataError(f"{path}: {problem}; delete it or put a whole copy in its place")
-
-    if not head:
-        raise refuse("the file is empty, expected an idx file")
-    if head[:2] == b"\x1f\x8b":
-        raise DataError(f"{path}: the file is gzip-compressed, expected plain idx; unpack it")
-    rank = rank or int.from_bytes(head[3:4], "big") or 1
-    magic = bytes([0, 0, 8, rank])  # 8: unsigned bytes
-    if head[:4] != magic:
-        raise refuse(f"found magic number 0x{head[:4].hex()}, expected 0x{magic.hex()}")
-    offset = 4 + 4 * rank
-    if len(head) < offset:
-        raise refuse(f"the header is truncated: found {len(head)} bytes, expected {offset}")
-    shape = struct.unpack(f">{rank}I", head[4:offset])
-    if 0 in shape:
-        raise refuse(f"found no examples (shape {shape}), expected at least one")
-    record_bytes = functools.reduce(operator.mul, shape[1:], 1)
+    magic = struct.pack(">I", 0x0800 + rank)  # 8: unsigned bytes
+    shape = struct.unpack(f">{rank}I", head[4:].ljust(4 * rank, b"\0"))
+    record_bytes = int(np.prod(np.array(shape[1:], object)))  # Python's integers: no overflow
     expected = offset + shape[0] * record_bytes
-    if size != expected:
-        problem = "the data is truncated" if size < expected else "there are trailing bytes"
-        raise refuse(f"{problem}: found {size} bytes, expected {expected} for shape {shape}")
+    if head[:4] != magic or 0 in shape or size != expected:
+        raise DataError(
+            f"{path}: corrupt, or not an idx file: found {size} bytes that start with "
+            f"0x{head[:4].hex()} and are of shape {shape}, expected {expected} bytes that start "
+            f"with 0x{magic.hex()}; delete it or put a complete copy there"
+        )
     return IdxHeader(shape, offset, record_bytes)
 
 
@@ -68,7 +58,7 @@ def check_pair(
 ) -> tuple[IdxHeader, IdxHeader]:
     """Reads the headers of images [count, rows, columns] and of their labels [count].
 
-    Raises DataError if one file is bad or the counts differ.
+    Raises DataError if one file is corrupt or the counts differ.
     """
     images, labels = read_header(images_path, rank=3), read_header(labels_path, rank=1)
     if images.shape[0] != labels.shape[0]:

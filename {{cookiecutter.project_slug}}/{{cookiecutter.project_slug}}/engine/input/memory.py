@@ -1,8 +1,8 @@
-"""The in-memory engine: records live once as raw bytes, an epoch is a permutation of indices."""
+"""The in-memory mode: records are held once as raw bytes, an epoch is a permutation of indices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -15,41 +15,40 @@ from .elements import (
     decoded,
     elements_of,
     native,
+    to_batch,
 )
 from .random_numbers import example_keys
-from .sizes import check_enough_records, class_weights, count_records
-
-if TYPE_CHECKING:
-    from ...data.dataset import Dataset
+from .sizes import class_weights, count_records, full_batches
+from .source import Source
 
 
-def memory_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dataset:
+def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Dataset:
     """Endless shuffled batches whose order is a function of (seed, step) alone.
 
-    So a restart continues with the very batches that would have come: there is no state to save.
-    Each epoch is a full shuffle, not one through a buffer.
+    So a restart resumes with exactly the next batch: there is no state to save. Each epoch is a
+    full shuffle, not one through a buffer.
 
     Args:
-        dataset: gives the records, and how to make batches of them.
-        split: which to read, once, when the iterator is initialised.
+        source: gives the records, and how to make batches of them.
+        split: which to read, once, when the iterator is initialized.
         start_step: int or int64 tensor []; batches to skip.
 
     Raises:
         DataError: there are fewer records than one batch.
     """
-    whole = dataset.shard[1] == 1
-    count = dataset.count(split) if whole else count_records(dataset, split, dataset.shard)
-    check_enough_records(dataset, split, count)
-    elements = decoded(dataset, elements_of(dataset, split, dataset.shard))
-    shares = class_weights(dataset, split) if dataset.balance else None
+    whole = source.shard[1] == 1
+    count = source.count(split) if whole else count_records(source, split, source.shard)
+    full = full_batches(source, split, count)
+    elements = decoded(source, elements_of(source, split, source.shard))
+    shares = class_weights(source, split) if source.balance else None
     types, shapes = tf.data.get_output_types(elements), tf.data.get_output_shapes(elements)
-    ragged = dataset.padding is not None
+    ragged = source.padding is not None
 
     @native
     def pack(number: tf.Tensor, record: Any) -> Any:
         """Records of different length become strings, which one tensor can hold."""
-        bucket = bucket_of(dataset, record) if dataset.buckets else 0
-        label = dataset.label(*arguments(batch_of_one(record))) if dataset.balance else [0]
+        bucket = bucket_of(source, record) if source.buckets else 0
+        label = source.label(*arguments(batch_of_one(record))) if source.balance else [0]
         return number, tf.nest.map_structure(tf.io.serialize_tensor, record), bucket, label[0]
 
     @native
@@ -65,24 +64,23 @@ def memory_batches(dataset: Dataset, split: str, start_step: Any) -> tf.data.Dat
     ) -> tf.data.Dataset:
         @native
         def gather(epoch: tf.Tensor, chosen: tf.Tensor) -> Any:
-            keys = example_keys(dataset.seed, epoch, tf.gather(ids, chosen))
+            keys = example_keys(source.seed, epoch, tf.gather(ids, chosen))
             return keys, tf.nest.map_structure(lambda all_: tf.gather(all_, chosen), everything)
 
-        @native
-        def batch(epoch: tf.Tensor, chosen: tf.Tensor) -> Any:
-            # One gather and one conversion for the batch, not one for each of its examples.
-            return dataset.to_batch(*gather(epoch, chosen))
-
+        convert = native(lambda keys, record: to_batch(source, record, keys))
         weights = None
         if shares is not None:
-            labels = labels if ragged else dataset.label(*arguments(everything))
+            labels = labels if ragged else source.label(*arguments(everything))
             weights = tf.gather(shares, labels)
-        buckets = buckets if dataset.buckets else None
-        indices = _indices(dataset, count, start_step, weights, buckets)
+        indices = _indices(
+            source, count, full, start_step, weights, buckets if source.buckets else None
+        )
         if not ragged:
-            return indices.map(batch, dataset.parallel_calls)
-        records = indices.map(gather).unbatch().map(unpack, dataset.parallel_calls)
-        return batched(dataset, records, drop_remainder=True).map(native(dataset.to_batch))
+            # One gather and one conversion for the batch, not one for each of its examples.
+            batch = native(lambda epoch, chosen: convert(*gather(epoch, chosen)))
+            return indices.map(batch, source.parallel_calls)
+        records = indices.map(gather).unbatch().map(unpack, source.parallel_calls)
+        return batched(source, records, drop_remainder=True).map(convert)
 
     if ragged:
         elements = elements.map(pack)
@@ -111,24 +109,24 @@ def _as_one(elements: tf.data.Dataset, count: int) -> tf.data.Dataset:
 
 
 def _indices(
-    dataset: Dataset, count: int, start_step: Any, weights: Any, buckets: Any
+    source: Source, count: int, full: int, start_step: Any, weights: Any, buckets: Any
 ) -> tf.data.Dataset:
     """Endless batches of indices: (epoch int64 [], int32 [batch_size] below `count`).
 
     Args:
-        dataset: its batch size and seed count.
+        source: its batch size and seed count.
         count: the number of records.
+        full: the number of full batches in them.
         start_step: int or int64 tensor []; batches to skip.
         weights: how often to take each record, float64 [count]; None takes each once.
         buckets: int64 [count]; records of one bucket come in one batch; None mixes all.
     """
-    batch_size, full = dataset.batch_size, count // dataset.batch_size
     start_step = tf.cast(start_step, tf.int64)
     cumulative = None if weights is None else tf.cumsum(weights)
 
     @native
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(dataset.seed, tf.int64), epoch])
+        key = tf.stack([tf.constant(source.seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([count], key))
         if cumulative is not None:
             # Systematic sampling, Kitagawa 1996: each record as often as its weight says, but
@@ -136,10 +134,10 @@ def _indices(
             offset = tf.random.stateless_uniform([], key, dtype=tf.float64)
             places = (tf.cast(order, tf.float64) + offset) / count * cumulative[-1]
             order = tf.minimum(tf.searchsorted(cumulative, places, side="right"), count - 1)
-        order = order[: full * batch_size]
+        order = order[: full * source.batch_size]
         if buckets is not None:
             order = tf.gather(order, tf.argsort(tf.gather(buckets, order), stable=True))
-        batches = tf.reshape(order, [full, batch_size])
+        batches = tf.reshape(order, [full, source.batch_size])
         if buckets is not None:
             batches = tf.gather(batches, tf.argsort(tf.random.stateless_uniform([full], key)))
         # Slices, since TensorFlow 1.15 crashes on a constant skip(0) inside such a function.

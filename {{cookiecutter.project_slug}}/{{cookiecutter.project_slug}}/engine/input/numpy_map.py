@@ -22,18 +22,18 @@ def numpy_map(
     """The records that a Python function makes of records, in the same order.
 
     Python works on one record at a time, whatever the number of cores: some 8,000 a second,
-    where native operations on whole batches reach 200,000. So use it, in `read` or `records`,
-    for what those cannot do.
+    where native operations on batches reach 200,000. Use it, in `read` or `records`, for what
+    those cannot do.
 
     Args:
         records: of any structure, such as `tf.data.TextLineDataset(path)`.
         function: takes the NumPy arrays of one record, as `convert` takes those of a batch (text
             is bytes); returns a tuple of arrays, which is one record, a list of such tuples,
-            which are several, or None, which leaves the record out. It must return the same
-            for the same record: it is asked again in each epoch and after a restart.
+            which are several, or None, which skips the record. It must return the same for the
+            same record: it is called again in each epoch and after a restart.
         dtypes: of each array of the tuple, such as `[tf.float32, tf.int32]`.
         shapes: of each array, such as `[[28, 28], []]`; None stands for any length.
-        parallel_calls: records under way at a time; helps where the function waits for files.
+        parallel_calls: records worked on at a time; helps where the function waits for files.
 
     Raises:
         DataError: not here, but where records are read: the function raised an error, or what it
@@ -75,7 +75,7 @@ def numpy_map(
     def map_one(*record: Any) -> tf.Tensor:
         # Not stateful, which it need not be: then the position among the records can be saved.
         rows, number = tf.py_func(call, tf.nest.flatten(record), [tf.string] * 2, stateful=False)
-        # Fails with the text of a problem. An exception would come with its whole stack.
+        # Fails with the text of a problem; an exception would bring its stack trace.
         rows = rows[: tf.strings.to_number(number, tf.int32)]
         return tf.ensure_shape(rows, [None, len(types)])
 

@@ -8,56 +8,57 @@ from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ...data.dataset import Dataset
-from ...data.images import ENDINGS
 from ..errors import DataError
-from .elements import batched, decoded, elements_of, native
+from .elements import batched, decoded, elements_of, native, to_batch
+from .images import is_image, read_image
+from .source import Source
 
 
 class PredictFiles:
     """Files that are not the dataset's own.
 
-    A dataset that has a method `from_file(path)`, path string [] -> the features of one example,
-    says by that how they are read. Else PNG and JPEG files are made what the model expects, in
-    size and colour, 0–1; all others are read as the dataset reads its own.
+    A dataset with a method `from_file(path)`, path string [] -> the features of one example,
+    defines by that how they are read. Otherwise PNG and JPEG files are resized and colored as the
+    model expects, 0–1; all others are read as the dataset reads its own.
 
     Args:
-        dataset: that the model was trained on.
+        source: the dataset that the model was trained on.
         paths: files and directories; of these all images count, or all files if there are none.
 
     Raises:
         DataError: there is no such file, or the model takes no images.
     """
 
-    def __init__(self, dataset: Dataset, paths: Sequence[str]) -> None:
+    def __init__(self, source: Source, paths: Sequence[str]) -> None:
         self.files = [file for path in paths for file in _files(path)]
         if not self.files:
             raise DataError(f"found no file in {paths}; expected files or directories to predict")
-        images = any(file.lower().endswith(ENDINGS) for file in self.files)
-        self._from_file = getattr(dataset, "from_file", None)
+        self._source = source
+        self._from_file = getattr(source, "from_file", None)
         #: What is wrong with a file that gives no example.
-        self.problem = "is damaged, or no PNG or JPEG image"
-        if not self._from_file and (images or not dataset.overrides("read")):
-            dataset.prepare()
-            self._from_file = _image_reader(dataset)
-        if not self._from_file:
+        self.problem = "is corrupt, or not a PNG or JPEG image"
+        if self._from_file:
+            return
+        if any(map(is_image, self.files)) or not source.overrides("read"):
+            source.prepare()
+            self._from_file = _image_reader(source)
+        else:
             self.problem = "holds no record"
-            vars(dataset)["files"] = lambda split: self.files  # all else as it is: checks, too
-            dataset.prepare()
-        self._dataset = dataset
+            vars(source)["files"] = lambda split: self.files  # all else as it is: checks, too
+            source.prepare()
 
     def batches(self) -> tf.data.Dataset:
-        """Batches of (id, features), id int64 [batch]; files that are no images are left out."""
-        dataset = self._dataset
+        """Batches of (id, features), id int64 [batch]; files that are not images are left out."""
+        source = self._source
         if self._from_file:
             files = tf.data.Dataset.from_tensor_slices(self.files)
             ids = tf.data.Dataset.range(0, len(self.files) * 2**32, 2**32)
             read = native(lambda number, path: (number, self._from_file(path)))
-            examples = tf.data.Dataset.zip((ids, files)).map(read, dataset.parallel_calls)
-            return examples.apply(tf.data.experimental.ignore_errors()).batch(dataset.batch_size)
-        elements = decoded(dataset, elements_of(dataset, dataset.evaluation_split))
-        convert = native(lambda ids, record: (ids, dataset.to_batch(None, record)[0]))
-        return batched(dataset, elements, drop_remainder=False).map(convert).prefetch(2)
+            examples = tf.data.Dataset.zip((ids, files)).map(read, source.parallel_calls)
+            return examples.apply(tf.data.experimental.ignore_errors()).batch(source.batch_size)
+        elements = decoded(source, elements_of(source, source.evaluation_split))
+        convert = native(lambda ids, record: (ids, to_batch(source, record)[0]))
+        return batched(source, elements, drop_remainder=False).map(convert).prefetch(2)
 
     def place(self, number: int) -> dict[str, Any]:
         """Where the example of an id is from: its file, and which of its records it is."""
@@ -72,23 +73,17 @@ def _files(path: str) -> list[str]:
     files = [file for file in inside if os.path.isfile(file)]
     if not files:
         raise DataError(f"{path}: there is no such file, and no directory with files")
-    return [file for file in files if file.lower().endswith(ENDINGS)] or files
+    return list(filter(is_image, files)) or files
 
 
-def _image_reader(dataset: Dataset) -> Callable[[tf.Tensor], tf.Tensor]:
+def _image_reader(source: Source) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function: path string [] -> float32 [rows, columns, channels], 0–1."""
     with tf.Graph().as_default():
-        shapes = tf.data.get_output_shapes(dataset.batches(dataset.evaluation_split))[0]
-    sizes = shapes.as_list()[1:] if isinstance(shapes, tf.TensorShape) else []
-    if len(sizes) != 3 or None in sizes or sizes[2] not in (1, 3):
+        shapes = tf.data.get_output_shapes(source.batches(source.evaluation_split))[0]
+    shape = shapes.as_list()[1:] if isinstance(shapes, tf.TensorShape) else []
+    if len(shape) != 3 or None in shape or shape[2] not in (1, 3):
         raise DataError(
             f"the model takes features {shapes}, expected images [batch, rows, columns, 1 or 3]; "
-            f"give files as {type(dataset).__name__} reads them, or write its from_file(path)"
+            f"give files as {type(source).__name__} reads them, or write its from_file(path)"
         )
-
-    def read(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_png(tf.io.read_file(path), sizes[2])  # decodes JPEG, too
-        image = tf.image.resize(image, sizes[:2], tf.image.ResizeMethod.AREA)
-        return tf.round(image) / 255.0
-
-    return read
+    return lambda path: tf.cast(read_image(path, shape), tf.float32) / 255.0

@@ -28,7 +28,7 @@ def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.T
     Args:
         keys: int64 [batch], as `Dataset.augment` gets them.
         shape: of the numbers of one example.
-        stream: another number gives numbers that are independent of the others'.
+        stream: another one gives numbers that are independent of this one's.
     """
     first, count = stream << 24, int(np.prod(shape, dtype=int))
     places = _mixed(tf.range(first, first + count, dtype=tf.int64))

@@ -1,4 +1,4 @@
-"""A picture of many examples, to see whether data are what they should be."""
+"""A picture of many examples, to see whether the data are what they should be."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from ..input.sizes import lengths
 def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     """The first examples of a split, as a model sees them, each below its label.
 
-    Images and other matrices are shown as pictures, rows of numbers as curves; of several
-    features the one with the most numbers. Where records have `padding`, a histogram of the
-    lengths of all of them is below.
+    Images and other matrices are shown as pictures, vectors as curves; of several features the
+    largest. Where records have `padding`, a histogram of the lengths of all records is added.
 
     Args:
         dataset: prepared.
-        split: one of its splits; examples to train on are in the order of training, augmented.
+        split: one of its splits; training examples are in training order, augmented.
         count: of examples; fewer if the split holds no more.
     """
     count = min(count, dataset.count(split))
@@ -38,7 +37,7 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     below = 3 if dataset.padding is not None else 0
     figure = Figure(figsize=(1.2 * columns + 1, 1.4 * (rows + below)))
     grid = figure.add_gridspec(rows + below, columns, hspace=0.5)
-    # One scale for all, so that a picture that is too dark or too bright shows.
+    # One scale for all: a picture that is too dark or too bright is seen.
     low = min(np.min(array, initial=0) for array, _ in examples)
     high = max(np.max(array, initial=1) for array, _ in examples)
     for place, (array, label) in zip(grid, examples):

@@ -1,4 +1,4 @@
-"""Both engines with records of every form: batches, order, shares, balance, lengths, restarts."""
+"""Both modes with records of every form: batches, order, shares, balance, lengths, restarts."""
 
 from typing import ClassVar
 
@@ -101,7 +101,7 @@ class Alone(Numbers):
 
 
 FORMS = [Numbers, Pairs, Ragged, Alone]
-ENGINES = pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "streaming"])
+MODES = pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "streaming"])
 
 
 def numbers_of(found):
@@ -113,7 +113,7 @@ def flat(found):
     return [number for batch in numbers_of(found) for number in batch]
 
 
-@ENGINES
+@MODES
 @pytest.mark.parametrize("form", FORMS)
 def test_an_epoch_is_a_permutation_and_the_next_is_another(form, in_memory, directory, batches):
     dataset = form(directory, in_memory)
@@ -126,7 +126,7 @@ def test_an_epoch_is_a_permutation_and_the_next_is_another(form, in_memory, dire
     assert flat(batches(dataset, "test")) == form.expected
 
 
-@ENGINES
+@MODES
 @pytest.mark.parametrize("form", FORMS)
 def test_a_restart_gives_the_batches_that_would_have_come(
     form, in_memory, directory, batches, same
@@ -138,7 +138,7 @@ def test_a_restart_gives_the_batches_that_would_have_come(
     assert same(straight[13:], batches(dataset, count=7, training=True, **stop))
 
 
-@ENGINES
+@MODES
 @pytest.mark.parametrize(("form", "file_count"), [(Pairs, 6), (Alone, 2)])
 def test_the_shares_of_workers_are_whole_together_and_do_not_overlap(
     form, file_count, in_memory, directory, batches
@@ -156,7 +156,7 @@ def test_the_shares_of_workers_are_whole_together_and_do_not_overlap(
         assert [{number // 10 for number in share} for share in shares] == [{0, 3}, {1, 4}, {2, 5}]
 
 
-@ENGINES
+@MODES
 @pytest.mark.parametrize("form", [Pairs, Alone])
 def test_balance_takes_each_class_equally_often(form, in_memory, directory, batches):
     dataset = form(directory, in_memory, balance=1.0)
@@ -170,7 +170,7 @@ def padded(found):
     return 1 - sum(map(sum, lengths)) / sum(max(batch) * len(batch) for batch in lengths)
 
 
-@ENGINES
+@MODES
 def test_a_batch_of_a_bucket_holds_records_of_similar_lengths(in_memory, directory, batches):
     dataset = Ragged(directory, in_memory, buckets=BUCKETS)
     found = batches(dataset, count=48, training=True)
@@ -194,33 +194,7 @@ def test_each_component_is_padded_with_its_own_value(directory, batches):
     assert features["matrix"][1].tolist() == [[3, 3]] * 4 + [[-1, -1]] * 5
 
 
-@pytest.mark.parametrize("form", [Pairs, Alone])
-def test_later_epochs_come_from_the_cache_also_after_a_restart(
-    form, directory, batches, same, tmp_path
-):
-    dataset = form(directory, False, cache=str(tmp_path / "kept" / "records"))
-    count = len(form.expected) // 5
-    straight = batches(dataset, count=3 * count, training=True)
-    plain = batches(form(directory, False), count=count, training=True)
-    assert same(straight[:count], plain)
-    for start in range(0, 3 * count, count):
-        assert sorted(flat(straight[start : start + count])) == form.expected
-    continued = batches(dataset, count=count, training=True, saved_after=2 * count)
-    assert same(continued, straight[2 * count :])
-
-
-def test_a_cache_that_was_not_finished_is_made_anew(directory, batches, same, tmp_path):
-    dataset = Numbers(directory, False, cache=str(tmp_path / "records"))
-    straight = batches(dataset, count=12, training=True)
-    (index,) = tmp_path.glob("records-train-*.index")
-    (contents,) = tmp_path.glob("records-train-*.data*")
-    index.unlink()
-    contents.write_bytes(b"half")
-    index.with_name(index.stem + "_0.lockfile").write_bytes(b"of a run that was killed")
-    assert same(batches(dataset, count=9, training=True, saved_after=3), straight[3:])
-
-
-@ENGINES
+@MODES
 def test_a_share_smaller_than_a_batch_is_refused(in_memory, directory):
     dataset = Numbers(directory, in_memory, batch_size=20)
     dataset.shard = (0, 6)

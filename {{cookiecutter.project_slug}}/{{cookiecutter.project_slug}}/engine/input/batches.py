@@ -1,0 +1,43 @@
+"""Batches of a split: in the files' order, or for training in one of the two modes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from ..errors import ConfigError, check_at_least
+from .elements import batched, decoded, elements_of, in_threads, native, to_batch
+from .memory import memory_batches
+from .source import Source
+from .streaming import streamed_batches
+from .summary import reading_mode
+
+logger = logging.getLogger(__name__)
+
+
+def read_batches(source: Source, split: str, training: bool, start_step: Any) -> tf.data.Dataset:
+    """See `Dataset.batches`."""
+    if not training:
+        batches = batched(source, decoded(source, elements_of(source, split)), drop_remainder=False)
+        convert = native(lambda _, record: to_batch(source, record))
+        return in_threads(batches.map(convert, source.parallel_calls).prefetch(2), source)
+    logger.info("%s: %s", split, reading_mode(source, split))
+    if source.in_memory(split):
+        return in_threads(memory_batches(source, split, start_step), source)
+    return streamed_batches(source, split, start_step)  # in_threads, it could not be saved
+
+
+def check_settings(source: Source) -> None:
+    """Raises ConfigError if a setting is out of its range."""
+    for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
+        check_at_least(1, "data", **{name: getattr(source, name)})
+    for name in ("memory_fraction", "balance"):
+        if not 0 <= getattr(source, name) <= 1:
+            found = f"{name}={getattr(source, name)}"
+            raise ConfigError(f"data: found {found}; expected a number from 0 to 1")
+    ascending = sorted(set(source.buckets))
+    if source.buckets != ascending or (ascending and source.padding is None):
+        found = f"buckets={source.buckets}"
+        raise ConfigError(f"data: found {found}; expected ascending lengths, and `padding`")
