@@ -12,12 +12,12 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.errors import (
     ConfigError,
     DataError,
-    ModelError,
     RunError,
 )
-from my_project.engine.keras.hdf5 import load_model, made_from
+from my_project.engine.keras.hdf5 import load_model
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.run.metrics import read_metrics
+from my_project.engine.settings.config import load_config
 from my_project.model import MLP
 from my_project.model.losses import (
     activity_penalty,
@@ -78,8 +78,8 @@ def test_a_run_leaves_what_a_session_leaves_and_what_keras_adds(keras_fit, tmp_p
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert float(rows[-1]["val_accuracy"]) == trainer.results["accuracy"]
-    with pytest.raises(RunError, match=r"config\.yaml: not there; hand load_model the model"):
-        load_model(str(tmp_path / "model.h5"))  # of a run without settings files
+    with pytest.raises(ConfigError, match=r"was trained without settings; give a new Model"):
+        load_model(str(tmp_path / "model.h5"))
     points = {}
     for folder in (tmp_path, tmp_path / "eval"):
         for path in folder.glob("events*"):
@@ -221,7 +221,8 @@ def test_a_file_of_the_command_is_loaded_with_the_loss_of_its_run_and_no_other(
     begin = ["data=digits", *sizes, directory, f"run_dir={tmp_path}", "model.hidden=16"]
     loss = ["loss=offset_crossentropy", "model.loss.offset=10"]
     assert train([*begin, *loss, "trainer=keras", "trainer.last_step=10"]) == 0
-    path = str(tmp_path / "model.h5")
+    path = str(tmp_path / "elsewhere.h5")
+    (tmp_path / "model.h5").rename(path)
     with tf.Graph().as_default():
         loaded = load_model(path)
         loss, _ = loaded.evaluate(*test_split, verbose=0)
@@ -233,8 +234,21 @@ def test_a_file_of_the_command_is_loaded_with_the_loss_of_its_run_and_no_other(
         loaded.load_weights(path)
         for before, after in zip(weights, loaded.get_weights()):
             np.testing.assert_array_equal(before, after)
-    with pytest.raises(ConfigError, match=r"'offset': 10}, found {.*'offset': 5}"):
-        load_model(path, MLP(hidden=16, loss=offset_crossentropy(5)))
+    node = load_config([f"run_dir={tmp_path}"]).model
+    with tf.Graph().as_default():
+        assert load_model(path, node).metrics_names == ["loss", "accuracy"]
+    for change, message in (
+        ({"loss": {**node.loss, "offset": 5}}, r"model\.loss\.offset=10\.?0?, found 5"),
+        (
+            {"loss": {"_target_": "my_project.model.losses.focal"}},
+            r"loss\._target_=.* found .*focal",
+        ),
+        ({"dropout": 0.5}, r"model\.dropout=0\.2, found 0\.5"),
+    ):
+        with pytest.raises(ConfigError, match=f"elsewhere.h5: was trained with .*{message}$"):
+            load_model(path, {**node, **change})
+    with pytest.raises(ConfigError, match="was trained with settings; compare these, not a Model"):
+        load_model(path, MLP(hidden=16, loss=offset_crossentropy(10)))
     with pytest.raises(ConfigError, match=r"model\.loss\.offset was 10, is 5"):
         train([f"run_dir={tmp_path}", "model.loss.offset=5", "trainer.last_step=20"])
 
@@ -257,36 +271,22 @@ def test_a_file_holds_its_weights_in_one_order_whatever_was_frozen(keras_fit, tm
     assert loss == pytest.approx(trainer.results["loss"], rel=1e-5)
 
 
-def test_a_file_of_another_model_or_loss_is_refused(keras_fit, tmp_path):
+def test_a_file_without_settings_is_loaded_with_its_own_model_alone(keras_fit, tmp_path):
     class Other(MLP):
         pass
 
-    def scaled(factor):
-        return lambda y_true, y_pred: factor * focal()(y_true, y_pred)
-
-    keras_fit(tmp_path, 1, model=MLP(hidden=16, loss=scaled(2)))
+    keras_fit(tmp_path, 1, model=MLP(hidden=16))
     path = str(tmp_path / "model.h5")
-    built = MLP(hidden=16, loss=scaled(2))
+    built = MLP(hidden=16)
     with tf.Graph().as_default():
         built(tf.zeros([1, 28, 28, 1]))
-    another = MLP(hidden=16, loss=lambda y_true, y_pred: focal()(y_true, y_pred))
-    for model, error, message in (
-        (Other(hidden=16, loss=scaled(2)), ConfigError, "the model MLP, found Other"),
-        (MLP(hidden=12, loss=scaled(2)), ConfigError, r"weights|another mlp"),
-        (MLP(hidden=16, loss=scaled(3)), ConfigError, r"'factor': 2.*found .*'factor': 3"),
-        (another, ConfigError, "the loss .* found"),
-        (built, ModelError, "is in another graph already"),
+    for model, message in (
+        (Other(hidden=16), "the class MLP, found Other"),
+        (MLP(hidden=12), r"the weights .*16.*, found .*12"),
+        (built, "give a new Model"),
     ):
-        with tf.Graph().as_default(), pytest.raises(error, match=message):
+        with tf.Graph().as_default(), pytest.raises(ConfigError, match=message):
             load_model(path, model)
-
-
-def test_a_loss_that_a_file_cannot_tell_is_refused_before_training(keras_fit, tmp_path):
-    def outer(thing):
-        return lambda y_true, y_pred: focal()(y_true, y_pred) if thing else 0.0
-
-    with pytest.raises(ConfigError, match=r"model\.h5 cannot say what"):
-        keras_fit(tmp_path / "run", model=MLP(hidden=16, loss=outer({1, 2})))
 
 
 def test_a_file_that_cannot_be_written_costs_no_step(keras_fit, tmp_path, monkeypatch, variables):
@@ -354,15 +354,6 @@ def test_a_file_that_is_none_is_named(tmp_path):
     for name in ("model.h5", "missing.h5"):
         with pytest.raises(RunError, match=f"{name}: cannot be read; expected"):
             load_model(str(tmp_path / name))
-
-
-def test_what_a_loss_was_made_from_is_told_from_the_loss_itself():
-    module = focal.__module__
-    loss = weighted_sum([focal(), class_weighted(np.array([1.0, 2.0]))], [1, 2])
-    first = {"_target_": f"{module}.focal", "gamma": 2.0}
-    second = {"_target_": f"{module}.class_weighted", "weights": [1.0, 2.0]}
-    expected = {"_target_": f"{module}.weighted_sum", "losses": [first, second], "weights": [1, 2]}
-    assert made_from(loss) == json.loads(json.dumps(made_from(loss))) == expected
 
 
 @pytest.mark.parametrize(

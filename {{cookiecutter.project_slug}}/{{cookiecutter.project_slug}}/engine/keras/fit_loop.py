@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -12,17 +13,20 @@ import tensorflow.compat.v1 as tf
 class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     """Calls `fit`, and is the first of its callbacks, which lets the trainer's hooks act.
 
-    As a hook of the session, it ends that after `fit`. The trainer sets what is not an argument.
+    As a hook of the session, it ends that after `fit`, and saves the model.
     """
 
     compiled: tf.keras.Model  # its training step is the trainer's
-    callbacks: Sequence[tf.keras.callbacks.Callback]
     steps_per_epoch: int
+    save: Callable[[str], None]  # writes the model to a path
+    # Set before the first step:
+    directory: str = ""  # of the run
     last_step: int = 0
+    callbacks: Sequence[tf.keras.callbacks.Callback] = ()
     hooks: Sequence[tf.train.SessionRunHook] = ()
     evaluate: Any = None  # the one of the hooks whose numbers callbacks find
-    save: Callable[[], None] = lambda: None  # writes the model at the end
-    stop_op: None = None  # between two steps Python is always asked
+
+    stop_op = None  # between two steps Python is always asked
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -37,7 +41,10 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         session.graph._unsafe_unfinalize()  # Keras adds to the graph while it runs
         self._context = tf.train.SessionRunContext(None, session)
         self._step = int(session.run(self._global_step))
+        self._others = [hook for hook in self.hooks if hook is not self]
         self.compiled.stop_training = False
+        path = os.path.join(self.directory, "epochs.csv")
+        callbacks = [self, tf.keras.callbacks.CSVLogger(path, append=True), *self.callbacks]
         with session.as_default():  # which Keras then takes
             while self._step < self.last_step and not self.compiled.stop_training:
                 epoch, done = divmod(self._step, self.steps_per_epoch)
@@ -48,7 +55,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
                     steps_per_epoch=min(self.steps_per_epoch - done, left),
                     initial_epoch=epoch,
                     epochs=epoch + max(complete, 1),
-                    callbacks=[self, *self.callbacks],
+                    callbacks=callbacks,
                     verbose=0,
                 )
 
@@ -56,20 +63,17 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         run_context.request_stop()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        for hook in self._others():
+        for hook in self._others:
             hook.before_run(self._context)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step += 1
         numbers = {name: logs[name] for name in logs if name not in ("batch", "size")}
-        for hook in self._others():
+        for hook in self._others:
             values = [self._step, self._values(hook, numbers)]
             hook.after_run(self._context, tf.train.SessionRunValues(values, None, None))
         if self._context.stop_requested:
             self.model.stop_training = True
-
-    def _others(self) -> list[tf.train.SessionRunHook]:
-        return [hook for hook in self.hooks if hook is not self]
 
     def _values(self, hook: tf.train.SessionRunHook, numbers: dict[str, float]) -> Any:
         """Keras' numbers; for a hook that fetches summaries, these (they need no batch), too."""
@@ -85,4 +89,4 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
 
     def end(self, session: tf.Session) -> None:
         with session.as_default():
-            self.save()
+            self.save(os.path.join(self.directory, "model.h5"))

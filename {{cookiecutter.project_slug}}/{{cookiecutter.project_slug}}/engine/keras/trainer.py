@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
+from omegaconf import OmegaConf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError
-from ..graph.step import total
+from ..graph.step import Nest, total
 from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph, run_scaffold
 from ..loop.last_step import LastStepHook
@@ -20,7 +21,7 @@ from ..loop.progress import ProgressHook
 from ..loop.stream_position import training_iterator
 from ..run.run import Run
 from .fit_loop import FitLoop
-from .hdf5 import inference_model, save_model, trained_with
+from .hdf5 import save_model
 
 # Settings of a session trainer that would change nothing here.
 UNUSED = (
@@ -35,14 +36,14 @@ UNUSED = (
 class KerasTrainer(SessionTrainer):
     """`KerasTrainer(...).fit(model, dataset)`: Keras compiles the loss and drives the loop.
 
-    A step is the model's own, as under SessionTrainer: its optimiser, schedule and guard. So the
-    checkpoints are the same, too, and a run may go on under either. It evaluates at the end of
+    A step is the model's own, as under SessionTrainer: its optimizer, schedule and guard. So the
+    checkpoints are the same, too, and either trainer resumes a run. It evaluates at the end of
     each epoch; callbacks find the numbers as val_loss and val_<measure>. In lines about training,
-    the loss is that of the batch, and measures are means since the epoch began.
+    the loss is that of the batch, and measures are means since the start of the epoch.
 
     Args:
         callbacks: your own tf.keras.callbacks.Callback objects.
-        others: see `SessionTrainer`, but for those in UNUSED, which are refused.
+        others: see `SessionTrainer`, except those in UNUSED, which are refused.
     """
 
     def __init__(
@@ -64,18 +65,23 @@ class KerasTrainer(SessionTrainer):
             if isinstance(callback, refused):
                 raise ConfigError(
                     f"trainer.callbacks: {type(callback).__name__} cannot set the rate of the "
-                    "model's own optimiser; set schedule, which also holds after a restart"
+                    "model's own optimizer; set schedule, which also holds after a restart"
                 )
 
+    def fit(self, model: Model, dataset: Dataset, config: str = "") -> dict[str, float]:
+        """As the session trainer's; `config` is also what model.h5 says of its model."""
+        settings = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        self._model_settings = settings.get("model")
+        return super().fit(model, dataset, config)
+
     def every(self, what: str) -> dict[str, Any]:
-        """As the session trainer's, but for evaluations: each epoch ends with one."""
+        """As the session trainer's, except for evaluations: each epoch ends with one."""
         if what == "evaluate":
             return {"every_n_steps": self._steps_per_epoch}
         return super().every(what)
 
     def _build(self, model: Model, dataset: Dataset) -> TrainingGraph:
-        """One graph, as the session trainer's, but for the loop."""
-        trained_with(model, {})  # what a file cannot hold is said now, not after training
+        """One graph, as the session trainer's, except for the loop."""
         self._steps_per_epoch = dataset.steps_per_epoch(dataset.training_split)
         iterator = training_iterator(dataset, self.limit_batches)
         features, labels = iterator.get_next()
@@ -83,16 +89,11 @@ class KerasTrainer(SessionTrainer):
         features = tf.nest.map_structure(lambda tensor: tf.keras.Input(tensor=tensor), features)
         step_op, loss, outputs = model.build_step(features, labels)
         means = model.means(loss, outputs, labels)
-        # Not what the model has written itself, nor what looks at several outputs.
-        single = not any(map(tf.nest.is_nested, (outputs, labels)))
-        given = model.loss_function if single and type(model).loss is Model.loss else None
         compiled = tf.keras.Model(tf.nest.flatten(features), tf.nest.flatten(outputs)[0])
         compiled.compile(
             optimizer=_Step(step_op),
-            # In a function: of an object, which it may be, Keras asks more than to be called.
-            loss=lambda y_true, y_pred: (
-                given(y_true, y_pred) if given else total(model.loss(outputs, labels))
-            ),
+            # Without the regularization losses, which Keras adds itself.
+            loss=lambda y_true, y_pred: total(model.loss(outputs, labels)),
             # Functions: with a loss of ours, Keras takes the name "accuracy" for another measure.
             metrics=[_metric(name, mean) for name, mean in means.items() if name != "loss"],
             target_tensors=tf.nest.flatten(labels)[:1],
@@ -101,7 +102,7 @@ class KerasTrainer(SessionTrainer):
         compiled.fit(steps_per_epoch=1, epochs=0, verbose=0)  # trains nothing
         for variable in (v for metric in compiled.metrics for v in metric.variables):
             tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
-        self._inference = inference_model(model, features)
+        saved, settings = _inference_model(model, features), self._model_settings
         evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.limit_batches)
         step = tf.train.get_global_step().read_value()
         return TrainingGraph(
@@ -116,27 +117,32 @@ class KerasTrainer(SessionTrainer):
             images=(),
             scaffold=run_scaffold(self, model),
             evaluation=evaluation,
-            loop=FitLoop(compiled, self.callbacks, self._steps_per_epoch),
+            loop=FitLoop(
+                compiled=compiled,
+                steps_per_epoch=self._steps_per_epoch,
+                save=lambda path: save_model(saved, model, labels, settings, path),
+            ),
         )
 
     def _hooks(self, graph: TrainingGraph, run: Run, last_step: int) -> Hooks:
-        """Those of the session trainer that need no tensors of the step."""
-
-        def save() -> None:
-            _, labels = graph.batch
-            save_model(self._inference, graph.model, labels, f"{run.directory}/model.h5")
-
-        loop = graph.loop
-        loop.last_step = last_step
-        loop.save = save
-        csv = tf.keras.callbacks.CSVLogger(f"{run.directory}/epochs.csv", append=True)
-        loop.callbacks = [csv, *self.callbacks]
+        """Those of the session trainer that need no tensors of the step, and the loop."""
         # Keras ends the loop, and has progress bars of its own.
         others = (LastStepHook, ProfileHook, ProgressHook)
         hooks = [h for h in super()._hooks(graph, run, last_step) if not isinstance(h, others)]
+        loop = graph.loop
+        loop.directory = run.directory
+        loop.last_step = last_step
+        loop.callbacks = self.callbacks
         loop.evaluate = next(hook for hook in hooks if hasattr(hook, "evaluation"))
         # After the last checkpoint: a file that cannot be written must not cost that.
         return [*hooks[:-1], loop, hooks[-1]]
+
+
+def _inference_model(model: Model, features: Nest) -> tf.keras.Model:
+    """What model.h5 holds; features: a batch, for its types and shapes."""
+    empty = tf.nest.map_structure(lambda t: tf.keras.Input(t.shape[1:], dtype=t.dtype), features)
+    outputs = model(empty, training=False)
+    return tf.keras.Model(tf.nest.flatten(empty), tf.nest.flatten(outputs))
 
 
 class _Step(tf.keras.optimizers.Optimizer):
@@ -157,7 +163,6 @@ def _metric(name: str, mean: tf.Tensor) -> Any:
     """Lets Keras call a mean by its name, and average it over an epoch."""
 
     def metric(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        del y_true, y_pred
         return mean
 
     metric.__name__ = name
