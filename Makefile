@@ -22,21 +22,21 @@ test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
 
-benchmark: .venv/complete  ## Measure the data half beside the ways of tutorials (minutes)
+benchmark: .venv/complete  ## Compare the data half with what tutorials do (minutes)
 	$(VENV) benchmarks/data.py $(ARGS)
 
-benchmark-training: .venv/complete  ## Measure training beside Keras, Estimator and tensorpack (minutes)
+benchmark-training: .venv/complete  ## Compare training with Keras, Estimator and tensorpack (minutes)
 	$(VENV) benchmarks/training.py $(ARGS)
 
 # The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
-# No cache, for it would lie among the sources of the emitted project.
+# No cache: it would lie among the sources of the emitted project.
 RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests'
 
 lint: .venv/complete  ## Check the format and the lint rules
 	$(VENV) -m ruff check $(RUFF_OPTIONS) .
 	$(VENV) -m ruff format --check $(RUFF_OPTIONS) .
 
-format: .venv/complete  ## Mend the format and what lint can mend
+format: .venv/complete  ## Fix the format, and what lint can fix
 	$(VENV) -m ruff check --fix $(RUFF_OPTIONS) .
 	$(VENV) -m ruff format $(RUFF_OPTIONS) .
 
@@ -44,12 +44,12 @@ clean:  ## Remove the demo, the environments and caches
 	rm -rf demo .venv .cache
 	find . -depth -type d \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} +
 
-# An environment whose Python does not run, perhaps because that was removed, is made anew; two
-# makes at once make one, where there is flock. Touched last, so that an interrupted set-up starts
-# afresh.
+# An environment whose Python does not run, perhaps because that was removed, is created again; two
+# makes at once create one, where there is flock. Touched last, so that an interrupted set-up is
+# repeated.
 .venv/complete: requirements-dev.txt $(shell $(VENV) -c '' 2>/dev/null || echo broken)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "error: $(PYTHON) is no Python >= 3.10; name one: make PYTHON=python3.12" >&2; exit 2; }
+	  { echo "error: $(PYTHON) is not a Python >= 3.10; name one: make PYTHON=python3.12" >&2; exit 2; }
 	@$(shell command -v flock 2>/dev/null && echo requirements-dev.txt) sh -ec '\
 	  if [ $@ -nt requirements-dev.txt ] && $(VENV) -c "" 2>/dev/null; then exit; fi; \
 	  echo "setting up .venv"; \

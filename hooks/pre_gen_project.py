@@ -48,15 +48,15 @@ INSTALLED_MODULES = """
     tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
 """
 
-# Directories that stand beside the package in the emitted project.
+# Directories next to the package in the emitted project.
 TAKEN_DIRECTORIES = "datasets deploy docs engine_tests requirements runs scripts tests"
 
 # Names by which pytest, Hydra and Windows know something else.
 TAKEN_NAMES = re.compile("conftest|test_.*|hydra_plugins|con|prn|aux|nul|(com|lpt)[0-9]")
 
 
-def find_text_mistake(prompt: str, text: str) -> "str | None":
-    """Says why an answer is not one line of text for people; None if it is."""
+def find_text_error(prompt: str, text: str) -> "str | None":
+    """Says why an answer is not one line of plain text; None if it is."""
     if not text.strip():
         return f"{prompt} is empty; type a name"
     if len(text) > MAX_TEXT_LENGTH:
@@ -69,7 +69,7 @@ def find_text_mistake(prompt: str, text: str) -> "str | None":
     return None
 
 
-def find_slug_mistake(slug: str) -> "str | None":
+def find_slug_error(slug: str) -> "str | None":
     """Says why a slug cannot name the project's directory and package; None if it can."""
     if not re.fullmatch("[a-z][a-z0-9_]*", slug):
         return (
@@ -106,12 +106,12 @@ def remove_made_parents(slug: str) -> None:
         directory = directory.parent
 
 
-mistake = (
-    find_text_mistake("project_name", PROJECT_NAME)
-    or find_slug_mistake(PROJECT_SLUG)
-    or find_text_mistake("author_name", AUTHOR_NAME)
+error = (
+    find_text_error("project_name", PROJECT_NAME)
+    or find_slug_error(PROJECT_SLUG)
+    or find_text_error("author_name", AUTHOR_NAME)
 )
-if mistake:
+if error:
     if len(Path(PROJECT_SLUG).parts) > 1:
         remove_made_parents(PROJECT_SLUG)
-    sys.exit(f"error: {mistake}")
+    sys.exit(f"error: {error}")

@@ -40,7 +40,7 @@ def hash_sources() -> str:
 
 
 def replace_project(new: Path) -> None:
-    """Puts a new project at PROJECT; what was there is kept beside it."""
+    """Puts a new project at PROJECT; what was there is kept next to it."""
     number = 1
     while os.path.lexists(old := DEMO / f"my_project.old-{number}"):
         number += 1
@@ -50,7 +50,7 @@ def replace_project(new: Path) -> None:
         print(f"the template has changed: what you had is now demo/{old.name}", flush=True)
     new.rename(PROJECT)
     for name in (".venv", "datasets"):
-        # A link's own folder lies elsewhere and stays whole.
+        # A link's own folder lies elsewhere and stays complete.
         if replaced and not old.is_symlink() and os.path.lexists(old / name):
             (old / name).rename(PROJECT / name)
 

@@ -1,5 +1,6 @@
 """Bakes projects, and gives tests a Python with TensorFlow to run them with."""
 
+import functools
 import json
 import os
 import subprocess
@@ -66,7 +67,7 @@ def template() -> Path:
 
 
 def _bake(cookies, options: dict[str, str], template: Path = ROOT) -> Result:
-    # cookiecutter ignores a mistyped key in silence, and the test would look at a default bake.
+    # cookiecutter silently ignores a mistyped key, and the test would look at a default bake.
     unknown = sorted(set(options) - PROMPTS)
     if unknown:
         raise KeyError(f"no such prompt: {', '.join(unknown)}; there are {sorted(PROMPTS)}")
@@ -104,9 +105,15 @@ def bake_to_share(cookies_session) -> Callable[..., BakedProject]:
 
 
 @pytest.fixture(scope="session")
-def default_bake(bake_to_share) -> BakedProject:
+def baked(bake_to_share) -> Callable[..., BakedProject]:
+    """As `bake`, for a project to look at and not to change: one for the same answers."""
+    return functools.cache(bake_to_share)
+
+
+@pytest.fixture(scope="session")
+def default_bake(baked) -> BakedProject:
     """A project with the default answers, to look at and not to change."""
-    return bake_to_share()
+    return baked()
 
 
 def _wants_tensorflow(config: pytest.Config) -> bool:

@@ -19,7 +19,7 @@ def measured(script: str, runtime: str) -> dict[str, float]:
 
 
 @pytest.mark.tensorflow
-def test_the_benchmark_of_data_prints_what_it_found_beside_what_is_aimed_at(runtime):
+def test_the_benchmark_of_data_prints_what_it_found_next_to_its_aims(runtime):
     found = measured("data.py", runtime)
     assert len(found) == 10
     # Far from the aims, so that it passes on a machine that does other things, too.
@@ -30,7 +30,7 @@ def test_the_benchmark_of_data_prints_what_it_found_beside_what_is_aimed_at(runt
 
 
 @pytest.mark.tensorflow
-def test_the_benchmark_of_training_prints_what_it_found_beside_what_is_aimed_at(runtime):
+def test_the_benchmark_of_training_prints_what_it_found_next_to_its_aims(runtime):
     found = measured("training.py", runtime)
     assert len(found) == {"tf1": 13, "tf2": 10}[runtime]
     assert found["MLP: script of 2018"] > 1

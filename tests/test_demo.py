@@ -86,7 +86,7 @@ def test_a_changed_template_keeps_the_old_project_and_moves_the_environment_and_
     assert files(project.parent / "my_project.old-2") == default_bake.files() | MADE - moved
 
 
-def test_a_changed_template_leaves_a_linked_project_whole(project, default_bake, changed):
+def test_a_changed_template_leaves_a_linked_project_complete(project, default_bake, changed):
     elsewhere = project.rename(project.parent / "elsewhere")
     project.symlink_to(elsewhere)
     demo.bake()

@@ -60,7 +60,7 @@ def test_another_runtime_takes_the_place_of_the_first(project: BareProject) -> N
     assert list(project.scratch.iterdir()) == []
 
 
-def test_a_path_that_python_3_7_misreads_under_lang_c_is_mended(project: BareProject) -> None:
+def test_a_path_that_python_3_7_misreads_under_lang_c_is_fixed(project: BareProject) -> None:
     assert project.install()[0] == 0
     start_up = project.venv / "lib/python3.7/site-packages/utf8_paths.pth"
     misread = r"import sys; sys.prefix = sys.exec_prefix = sys.executable = '/n\udcc3\udca4'; "
@@ -70,7 +70,7 @@ def test_a_path_that_python_3_7_misreads_under_lang_c_is_mended(project: BarePro
     assert printed.stdout.decode().strip() == ascii(["/nä"] * 4)
 
 
-def test_changed_requirements_make_the_environment_anew(project: BareProject) -> None:
+def test_changed_requirements_create_the_environment_again(project: BareProject) -> None:
     assert project.install()[0] == 0
     (project.venv / "extra").touch()
     project.require("tf1", "tensorflow==1.15.5", "tqdm==4.68.2")

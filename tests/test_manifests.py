@@ -12,13 +12,13 @@ ARM_LINUX = sys.platform == "linux" and platform.machine() != "x86_64"
 
 
 @pytest.fixture
-def lint(bake_to_share):
+def lint(baked):
     """lint(linter, pattern) -> what it says about the files of deploy/ that match."""
 
     def lint(linter, pattern):
         programs = list(Path(sys.executable).parent.glob(f"{linter}*"))
         assert programs, f"{linter} is missing: install requirements-dev.txt"
-        files = sorted((bake_to_share(many_machines="yes").path / "deploy").glob(pattern))
+        files = sorted((baked(many_machines="yes").path / "deploy").glob(pattern))
         assert files
         done = subprocess.run([programs[0], *files], capture_output=True, text=True)
         return done.stdout + done.stderr

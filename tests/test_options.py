@@ -51,14 +51,14 @@ def test_a_mistyped_prompt_fails_by_name(bake):
         ),
     ],
 )
-def test_the_licence_is_the_chosen_one_word_for_word(bake, license, title, sha256):
+def test_the_license_is_the_chosen_one_word_for_word(bake, license, title, sha256):
     text = (bake(license=license, author_name="Ada Lovelace").path / "LICENSE").read_text("utf-8")
     assert text.strip().splitlines()[0].strip() == title
     text, count = re.subn(r"20\d\d(,?) Ada Lovelace\n", r"YEAR\1 AUTHOR\n", text)
     assert (count, hashlib.sha256(text.encode()).hexdigest()) == (1, sha256)
 
 
-def test_without_a_licence_there_is_no_licence_file(bake):
+def test_without_a_license_there_is_no_license_file(bake):
     project = bake(license="none")
     assert "LICENSE" not in project.files()
 
@@ -114,9 +114,9 @@ def test_basic_has_no_trace_of_the_other_examples(default_bake):
 
 
 @pytest.fixture(scope="module")
-def cluster_bake(bake_to_share):
+def cluster_bake(baked):
     """A project for many machines, to look at and not to change."""
-    return bake_to_share(many_machines="yes")
+    return baked(many_machines="yes")
 
 
 def test_many_machines_adds_the_files_that_the_hook_names(cluster_bake, default_bake):

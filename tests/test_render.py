@@ -62,10 +62,10 @@ def test_a_project_that_is_baked_once_more_keeps_what_was_made_in_it(default_bak
 
 
 @pytest.fixture(params=["basic", "all"])
-def any_bake(request, bake_to_share) -> BakedProject:
+def any_bake(request, baked) -> BakedProject:
     """The smallest project and the largest, to look at and not to change."""
     many_machines = {"basic": "no", "all": "yes"}[request.param]
-    return bake_to_share(examples=request.param, many_machines=many_machines)
+    return baked(examples=request.param, many_machines=many_machines)
 
 
 def test_nothing_is_left_unrendered(any_bake):
@@ -132,8 +132,8 @@ def test_the_sources_are_formatted_and_free_of_lint_in_place():
     ruff("format", "--check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
 
 
-def test_the_types_of_a_bake_are_right(bake_to_share):
-    project = bake_to_share(examples="all", many_machines="yes")
+def test_the_types_of_a_bake_are_right(baked):
+    project = baked(examples="all", many_machines="yes")
     project.run(sys.executable, "-m", "mypy", f"--cache-dir={os.devnull}", "my_project")
 
 

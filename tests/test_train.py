@@ -147,7 +147,7 @@ def test_the_demo_learns_to_tell_digits_apart(bake, any_python):
         ("model.hiden=9", "model.hidden"),
     ],
 )
-def test_a_mistaken_setting_ends_in_one_line_with_a_hint(bake, runtime_python, setting, hint):
+def test_a_wrong_setting_ends_in_one_line_with_a_hint(bake, runtime_python, setting, hint):
     project = bake()
     shown = project.run(runtime_python, "-m", "my_project.train", setting, code=2)
     assert re.fullmatch(rf"error: .*{re.escape(hint)}.*\n", shown), shown
