@@ -69,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Judge the images of a GAN by a classifier.")
     parser.add_argument("--gan", help="its run directory; default: trains runs/gan")
     parser.add_argument("--cnn", help="the classifier's; default: trains runs/judge")
-    parser.add_argument("--png", default="", help="where to write 128 generated images; default: nowhere")
+    parser.add_argument("--png", default="", help="where to draw 128 images; default: nowhere")
     parser.add_argument("--quick", action="store_true", help="short runs on drawn digits")
     options = parser.parse_args()
     quick = QUICK if options.quick else []
