@@ -7,8 +7,6 @@ variables, Keras 2 layers.
 
 import importlib.util
 import os
-import signal
-import threading
 import warnings
 
 # TensorFlow 2.16 and later load Keras 3, which has no graph mode, unless told before the first
@@ -17,20 +15,10 @@ if importlib.util.find_spec("tf_keras"):
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors; "0" shows every note
 
-# While it loads, TensorFlow 1.15 drops what a handler of Python raises, so that a signal would be
-# lost. Nothing has been begun yet: let it end the process.
-_handlers = {}
-if threading.current_thread() is threading.main_thread():
-    for _number in (signal.SIGTERM, signal.SIGINT):
-        _handlers[_number] = signal.signal(_number, signal.SIG_DFL)
-
 with warnings.catch_warnings():
     # TensorFlow 1.15 spells dtypes in a way that NumPy 1.17 and later warn about.
     warnings.simplefilter("ignore", FutureWarning)
     import tensorflow.compat.v1 as tf
-
-for _number, _handler in _handlers.items():
-    signal.signal(_number, _handler or signal.SIG_DFL)  # None: it is not Python's
 
 if not hasattr(tf.keras.layers.Layer, "updates"):  # Keras 3; models are written for Keras 2
     raise ImportError("TensorFlow 2.x needs tf_keras too: RUNTIME=tf2 python scripts/install.py")

@@ -3,90 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
-import uuid
-from typing import Any, Iterator
+from typing import Iterator
+
+import filelock
 
 from ..errors import RunError
-
-_held: set[str] = set()
 
 
 @contextlib.contextmanager
 def locked(directory: str) -> Iterator[None]:
-    """Holds `<directory>/lock`, made by O_EXCL because that also works on NFS and Windows.
+    """Holds the kernel's lock of `<directory>/lock`, which ends with this process at the latest.
 
-    The lock of a process of this host that is gone is taken over.
+    The file stays; it means nothing by itself.
 
     Raises:
-        RunError: another process holds the lock, or it cannot be written.
+        RunError: another process holds the lock, or the file system has no locks.
     """
-    path = os.path.abspath(os.path.join(directory, "lock"))
-    while not _made(path):
-        holder = _read(path)
-        if not (_is_dead(holder, path) and _removed(path, holder)):
-            raise RunError(
-                f"{directory}: in use by process {holder.get('process', '?')} on "
-                f"{holder.get('host', '?')}; if that is over, remove {path}"
-            )
-    _held.add(path)
+    path = os.path.join(directory, "lock")
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(
+            f"{directory}: in use by another process; wait until it ends, or set run_dir to "
+            "another directory"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"{path}: cannot be locked ({reason}); set run_dir to a directory on a file system "
+            "that you may write to and that has locks"
+        ) from None
     try:
         yield
     finally:
-        _held.discard(path)
-        with contextlib.suppress(FileNotFoundError):  # a person may have removed it
-            os.remove(path)
-
-
-def _made(path: str) -> bool:
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            holder = {"host": platform.node(), "process": os.getpid(), "id": uuid.uuid4().hex}
-            json.dump(holder, file)
-        return True
-    except FileExistsError:
-        return False
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(path)
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _removed(path: str, holder: dict[str, Any]) -> bool:
-    """Removes the lock of a dead process; False if another process is doing so."""
-    claim = f"{path}.{holder.get('id')}"
-    if not _made(claim):
-        return False
-    # With the claim, nobody else removes this lock. Without it, two that saw it dead could both
-    # remove what is there: the slower one the new lock of the quicker.
-    if _read(path) == holder:
-        os.remove(path)
-    os.remove(claim)
-    return True
-
-
-def _is_dead(holder: dict[str, Any], path: str) -> bool:
-    """Whether the process of a lock is known to be gone; only this host's can be asked."""
-    if holder.get("host") != platform.node():
-        return False
-    if holder["process"] == os.getpid():  # a restarted container gives the same numbers again
-        return path not in _held
-    if os.name == "nt":  # there, os.kill would kill
-        return False
-    try:
-        os.kill(holder["process"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
-    except (OSError, ValueError):
-        return {}
+        lock.release()

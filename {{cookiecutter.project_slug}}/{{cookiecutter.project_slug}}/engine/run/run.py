@@ -22,7 +22,6 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ..compat import RUNTIME
 from ..errors import DataError, RunError
-from ..interrupts import held
 from .files import atomic_write
 from .lock import locked
 
@@ -66,45 +65,50 @@ class Run:
         ours = re.compile(r"lock|train\.log|checkpoints|(worker|evaluator)-\d+")
         if not all(map(ours.fullmatch, found)) and not os.path.exists(self.record):
             raise RunError(
-                f"{self.directory}: holds files, but no record.json, so it is no run of this "
+                f"{self.directory}: holds files, but no record.json, so it is not a run of this "
                 "project; set run_dir to a new directory or to one that train made"
             )
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Makes or resumes the directory, alone in it, and logs into its `train.log`.
+        """Creates or resumes the directory, alone in it, and logs into its `train.log`.
 
-        If an error comes before the first step, a directory made here is removed again.
+        After an error before the first step, what was created here is removed again.
 
         Raises:
             RunError: another process trains in the directory, or it cannot be written.
         """
+        new = not os.path.isdir(self.directory)
         if not self.directory:
             self._set_paths(new_directory(self._name))
         self.check_is_run()
-        new = False
-        with contextlib.ExitStack() as lock:
-            try:
-                with held():  # so that a signal comes before all of it, or after
-                    self._make()
-                    lock.enter_context(locked(self.directory))
-                    new = not os.path.exists(self.record) and not os.listdir(self.checkpoints)
-                with self._logged(), disk_errors(self.directory):
-                    logger.info("run directory: %s", self.directory)
-                    yield
-            finally:
-                if new and not self._holds_results():  # with the lock: nobody else is in it
-                    with held():
-                        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _make(self) -> None:
+        before = [] if new else os.listdir(self.directory)
         try:
             os.makedirs(self.checkpoints, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"{self.directory}: cannot be made ({error.strerror}); "
+                f"{self.directory}: cannot be created ({error.strerror}); "
                 "set run_dir to a directory you may write to"
             ) from None
+        with locked(self.directory):
+            try:
+                with self._logged(), disk_errors(self.directory):
+                    logger.info("run directory: %s", self.directory)
+                    yield
+            except BaseException:
+                if "record.json" not in before and not self._holds_results():
+                    self._remove_all_but(before)
+                raise
+
+    def _remove_all_but(self, names: list[str]) -> None:
+        for name in set(os.listdir(self.directory)) - set(names):
+            path = os.path.join(self.directory, name)
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.remove(path)
+        if not names:
+            os.rmdir(self.directory)
 
     def _holds_results(self) -> bool:
         paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
@@ -164,7 +168,7 @@ def disk_errors(directory: str) -> Iterator[None]:
             raise
         raise RunError(
             f"{directory}: cannot be written ({cause.group() if cause else 'disk quota'}); the "
-            "checkpoints in it are whole; make room, then give the same command again"
+            "checkpoints in it are complete; make room, then give the same command again"
         ) from None
 
 
@@ -200,7 +204,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def _describe_files(files: list[str]) -> dict[str, Any]:
-    """Path -> sha256; of many bytes, for which that takes long, their number and size alone."""
+    """Path -> sha256; of many bytes, for which that takes long, their number and size only."""
     try:
         size = sum(os.path.getsize(path) for path in files)
         if size > CHECKSUM_BYTES:
@@ -228,7 +232,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def new_directory(name: str) -> str:
-    """Makes `runs/<time>_<name>`, with a number behind it if that is taken."""
+    """Creates `runs/<time>_<name>`, with a number behind it if that is taken."""
     stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
     path, number = stem, 1
     while True:
@@ -240,4 +244,4 @@ def new_directory(name: str) -> str:
             number += 1
             path = f"{stem}_{number}"
         except OSError as error:
-            raise RunError(f"{path}: cannot be made ({error.strerror}); set run_dir") from None
+            raise RunError(f"{path}: cannot be created ({error.strerror}); set run_dir") from None
