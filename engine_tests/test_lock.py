@@ -1,20 +1,17 @@
-"""The lock of a run directory, and the moment at which a dead run's lock is taken over."""
+"""The lock of a run directory: one process has it, and it ends with that process."""
 
-import json
 import os
-import platform
+import signal
 import subprocess
 import sys
-import time
 
+import filelock
 import pytest
 from my_project.engine.errors import RunError
-from my_project.engine.run import lock
 from my_project.engine.run.lock import locked
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DEAD = {"host": platform.node(), "process": 2**22 + 1}  # above the largest number of a process
-WORKERS, ROUNDS = 6, 20
+WORKERS, ROUNDS = 6, 10
 
 # Tries the lock at each line that it reads, says "has" or "not", and holds it until the next.
 WORKER = """
@@ -30,62 +27,70 @@ for line in sys.stdin:
         except RunError:
             print("not", flush=True)
         sys.stdin.readline()
+        print("gave up", flush=True)
 """
 
 
-def test_of_many_processes_that_take_a_dead_runs_lock_at_once_one_has_it(tmp_path):
-    workers = [
-        subprocess.Popen(
+@pytest.fixture
+def worker(tmp_path):
+    """worker() -> a process that runs WORKER; killed after the test."""
+    started = []
+
+    def worker():
+        process = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             universal_newlines=True,
         )
-        for _ in range(WORKERS)
-    ]
+        started.append(process)
+        return process
 
-    def tell_all():
-        for worker in workers:
-            worker.stdin.write("\n")
-            worker.stdin.flush()
-
-    try:
-        for number in range(ROUNDS):
-            (tmp_path / "lock").write_text(json.dumps({**DEAD, "id": str(number)}))
-            tell_all()
-            said = sorted(worker.stdout.readline() for worker in workers)
-            assert said == ["has\n"] + ["not\n"] * (WORKERS - 1)
-            assert os.listdir(str(tmp_path)) == ["lock"]
-            tell_all()
-            while os.listdir(str(tmp_path)):  # until who had it has given it up
-                time.sleep(0.001)
-    finally:
-        for worker in workers:
-            worker.communicate()
+    yield worker
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_who_comes_too_late_to_a_dead_runs_lock_leaves_the_new_one_alone(tmp_path, monkeypatch):
-    quicker = {"host": platform.node(), "process": os.getppid(), "id": "new"}
-    (tmp_path / "lock").write_text(json.dumps({**DEAD, "id": "old"}))
-    is_dead, read = lock._is_dead, lock._read
-    there = []  # at each look: a third process could take a lock that is away for a moment
+def tell(*workers):
+    for one in workers:
+        one.stdin.write("\n")
+        one.stdin.flush()
 
-    def slowly(holder, path):
-        dead = is_dead(holder, path)
-        if dead:
-            (tmp_path / "lock").write_text(json.dumps(quicker))
-        return dead
 
-    def seen(path):
-        there.append((tmp_path / "lock").exists())
-        return read(path)
+def test_of_many_processes_one_has_the_lock_also_after_its_holder_was_killed(worker, tmp_path):
+    workers = [worker() for _ in range(WORKERS)]
+    for _ in range(ROUNDS):
+        holder = worker()
+        tell(holder)
+        assert holder.stdout.readline() == "has\n"
+        message = "in use by another process; wait until it ends, or"
+        with pytest.raises(RunError, match=message), locked(str(tmp_path)):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        tell(*workers)
+        said = sorted(one.stdout.readline() for one in workers)
+        assert said == ["has\n"] + ["not\n"] * (WORKERS - 1)
+        tell(*workers)
+        for one in workers:
+            assert one.stdout.readline() == "gave up\n"
+    assert os.listdir(str(tmp_path)) in (["lock"], [])
 
-    monkeypatch.setattr(lock, "_is_dead", slowly)
-    monkeypatch.setattr(lock, "_read", seen)
-    message = f"in use by process {os.getppid()} on"
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_a_lock_that_was_left_by_hand_or_by_an_old_version_means_nothing(tmp_path):
+    (tmp_path / "lock").write_text('{"host": "elsewhere", "process": 1}')
+    with locked(str(tmp_path)):
+        pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(lock):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "_acquire", refuse)
+    message = r"lock: cannot be locked \(FileSystem .*\); set run_dir to a directory on a file"
     with pytest.raises(RunError, match=message), locked(str(tmp_path)):
         pass
-    assert json.loads((tmp_path / "lock").read_text()) == quicker
-    assert os.listdir(str(tmp_path)) == ["lock"]
-    assert all(there)

@@ -4,7 +4,6 @@ import glob
 import json
 import logging
 import os
-import platform
 import shutil
 import signal
 import threading
@@ -330,24 +329,9 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
     assert "step 10" in (tmp_path / "run" / "train.log").read_text()
 
 
-def test_a_run_directory_in_use_is_refused_and_the_lock_of_a_dead_process_is_not(fit, tmp_path):
-    fit(tmp_path / "run", last_step=5)
-    lock = tmp_path / "run" / "lock"
-    parent = {"host": platform.node(), "process": os.getppid()}
-    for holder in (parent, {"host": "elsewhere", "process": os.getpid()}):
-        lock.write_text(json.dumps(holder))
-        with pytest.raises(RunError, match=f"in use by process {holder['process']} on"):
-            fit(tmp_path / "run", last_step=10)
-    # A process that is gone; one of our number, as a restarted container has it again.
-    for last_step, process in ((10, 2**22 + 1), (15, os.getpid())):
-        lock.write_text(json.dumps({**parent, "process": process}))
-        fit(tmp_path / "run", last_step=last_step)
-    assert not lock.exists()
-
-
 def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path, checkpoint_steps):
     def again():
-        with pytest.raises(RunError, match=f"in use by process {os.getpid()} on"):
+        with pytest.raises(RunError, match="in use by another process"):
             fit(tmp_path / "run")
 
     fit(tmp_path / "run", last_step=5, hooks=[Recorder(again, at=3)])

@@ -24,9 +24,10 @@ ECHO_SECS = 0.3  # a signal that comes again within is the same: a closed termin
 class SignalHook(tf.train.SessionRunHook):
     """Asks the session to stop on one of SIGNALS; a second one ends the process at once.
 
-    Without a session, signals have their default action: there is nothing to save. Python calls its handlers only after `session.run` returns, which a loop in the graph may put
-    off for long. So a thread, which the signal wakes through a socket, runs `stop_op` meanwhile.
-    Let it be the last hook: then a signal cannot interrupt what other hooks do at the end.
+    Without a session, signals have their default action: there is nothing to save. Python calls its
+    handlers only after `session.run` returns, which may take long. So a thread, which the signal
+    wakes through a socket, runs `stop_op` meanwhile. Let it be the last hook: then a signal cannot
+    interrupt what other hooks do at the end.
 
     Args:
         stop_op: ends a loop that runs in the graph.

@@ -73,7 +73,7 @@ class Run:
     def opened(self) -> Iterator[None]:
         """Creates or resumes the directory, alone in it, and logs into its `train.log`.
 
-        After an error before the first step, what was created here is removed again.
+        Without a step, as after an error, what was created here is removed again.
 
         Raises:
             RunError: another process trains in the directory, or it cannot be written.
@@ -95,10 +95,9 @@ class Run:
                 with self._logged(), disk_errors(self.directory):
                     logger.info("run directory: %s", self.directory)
                     yield
-            except BaseException:
+            finally:
                 if "record.json" not in before and not self._holds_results():
                     self._remove_all_but(before)
-                raise
 
     def _remove_all_but(self, names: list[str]) -> None:
         for name in set(os.listdir(self.directory)) - set(names):
