@@ -3,7 +3,12 @@
 # The base is the last Python 3.7, of June 2023, on Debian 12.
 FROM python:3.7.17-slim-bookworm
 WORKDIR /project
+# Process 1 of a container has no default actions for signals: tini passes them on.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends tini \
+ && rm -rf /var/lib/apt/lists/*
 COPY requirements/tf1.txt requirements/
 RUN pip install --no-cache-dir -r requirements/tf1.txt
 COPY . .
-ENTRYPOINT ["python", "-m", "{{ cookiecutter.project_slug }}.train"]
+ENTRYPOINT ["tini", "--", "python", "-m", "{{ cookiecutter.project_slug }}.train"]

@@ -5,13 +5,14 @@
 FROM tensorflow/tensorflow:1.15.5-gpu
 WORKDIR /project
 # NVIDIA has changed the key of its package lists since; nothing is needed from there. The image's Python is 3.6.
+# tini passes signals on: process 1 of a container has no default actions for them.
 # hadolint ignore=DL3008,DL3009
 RUN rm -f /etc/apt/sources.list.d/cuda.list /etc/apt/sources.list.d/nvidia-ml.list \
  && apt-get update \
- && apt-get install -y --no-install-recommends python3.7 python3.7-venv \
+ && apt-get install -y --no-install-recommends python3.7 python3.7-venv tini \
  && python3.7 -m venv /venv
 COPY requirements/tf1.txt requirements/
 RUN /venv/bin/pip install --no-cache-dir pip==24.0 \
  && /venv/bin/pip install --no-cache-dir -r requirements/tf1.txt
 COPY . .
-ENTRYPOINT ["/venv/bin/python", "-m", "{{ cookiecutter.project_slug }}.train"]
+ENTRYPOINT ["tini", "--", "/venv/bin/python", "-m", "{{ cookiecutter.project_slug }}.train"]

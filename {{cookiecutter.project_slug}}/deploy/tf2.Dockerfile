@@ -5,7 +5,12 @@
 FROM python:3.12.12-slim-bookworm
 ARG EXTRA=""
 WORKDIR /project
+# Process 1 of a container has no default actions for signals: tini passes them on.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends tini \
+ && rm -rf /var/lib/apt/lists/*
 COPY requirements/tf2.txt requirements/
 RUN pip install --no-cache-dir "tensorflow${EXTRA}" -r requirements/tf2.txt
 COPY . .
-ENTRYPOINT ["python", "-m", "{{ cookiecutter.project_slug }}.train"]
+ENTRYPOINT ["tini", "--", "python", "-m", "{{ cookiecutter.project_slug }}.train"]

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
-from ..interrupts import leave_if_told
 from .source import Source
 
 ENDLESS = np.iinfo(np.int64).max
@@ -172,6 +171,4 @@ def iterate(build: Callable[[], tf.data.Dataset]) -> Iterator[Any]:
         element = tf.data.make_one_shot_iterator(build()).get_next()
         with contextlib.suppress(tf.errors.OutOfRangeError):
             while True:
-                value = session.run(element)
-                leave_if_told()  # a pass over many records may be long
-                yield value
+                yield session.run(element)
