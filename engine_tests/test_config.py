@@ -52,13 +52,13 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("trainer.hooks=[1", "expected a list"),
     ],
 )
-def test_a_mistake_is_one_line_with_what_was_expected(argument, message):
+def test_an_error_is_one_line_with_what_was_expected(argument, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config([argument])
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_ends_the_command_with_2_before_tensorflow_is_imported():
+def test_an_error_ends_the_command_with_2_before_tensorflow_is_imported():
     code = (
         "import runpy, sys; package, sys.argv[1:] = sys.argv[1], ['trainer.last_step=abc']\n"
         "try: runpy.run_module(package + '.train', run_name='__main__')\n"
