@@ -95,9 +95,9 @@ def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
 def check_global_step(train_op: tf.Operation, global_step: tf.Variable) -> None:
     """Raises ModelError unless a train op increments the global step once."""
     writes = [written_by(op) for op in ancestors([train_op]) if WRITES.match(op.type)]
-    conditional = [in_cond for handle, in_cond in writes if handle is global_step.handle.op]
-    always = conditional.count(False)
-    if always > 1 or not conditional:
+    in_conds = [in_cond for handle, in_cond in writes if handle is global_step.handle.op]
+    always = in_conds.count(False)
+    if always > 1 or not in_conds:
         raise ModelError(
             f"the train op that optimize returned increments the global step {always} times, "
             "expected once; give global_step=tf.train.get_global_step() to one apply_gradients or "

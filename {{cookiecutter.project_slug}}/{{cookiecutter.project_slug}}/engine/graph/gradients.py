@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import List, Tuple, Union
+from typing import List, NamedTuple, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -11,6 +11,14 @@ from ..errors import ConfigError
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
 Pairs = List[Tuple[Gradient, tf.Variable]]
+
+
+class Gradients(NamedTuple):
+    """What one batch asks of the variables."""
+
+    pairs: Pairs  # (gradient, variable); with `accumulate` summed over batches
+    clipped: Pairs  # what is applied
+    finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
 
 
 def dense_values(gradient: Gradient) -> tf.Tensor:

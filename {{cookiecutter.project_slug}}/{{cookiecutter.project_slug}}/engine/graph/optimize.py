@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, NamedTuple, Sequence
+from typing import Any, Callable, ContextManager, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -13,20 +13,19 @@ from ..errors import ConfigError, ModelError
 from .averages import Averages, zeros_for
 from .checks import ancestors, written_by
 from .dropout import completed_steps
-from .gradients import Pairs, check_finite, clip_gradients, deduplicated, dense_values
+from .gradients import (
+    Gradients,
+    Pairs,
+    check_finite,
+    clip_gradients,
+    deduplicated,
+    dense_values,
+)
 
 HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
 KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
 # Their rate must be a number or a tensor, which would not change in the loop in the graph.
 REFUSED = re.compile("(Ftrl|ProximalAdagrad|ProximalGradientDescent|AdagradDA)Optimizer")
-
-
-class Gradients(NamedTuple):
-    """What one batch asks of the variables."""
-
-    pairs: Pairs  # (gradient, variable); with `accumulate` summed over batches
-    clipped: Pairs  # what is applied
-    finite: tf.Operation  # fails if the loss or one of these is not finite, with its name
 
 
 @dataclass(eq=False)
