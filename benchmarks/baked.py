@@ -1,4 +1,4 @@
-"""A project baked to be measured in, and what was found there beside what is aimed at."""
+"""A project baked to be measured in, and what was found there next to the aims."""
 
 from __future__ import annotations
 

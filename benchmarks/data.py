@@ -1,4 +1,4 @@
-"""Measures the data half of a baked project beside the ways that tutorials show.
+"""Measures the data half of a baked project next to the ways that tutorials show.
 
     python benchmarks/data.py                   TensorFlow 1.15, some three minutes
     python benchmarks/data.py --runtime tf2     TensorFlow 2.x

@@ -1,4 +1,4 @@
-"""Measures training in a baked project beside Keras, Estimator, tensorpack and a script of 2018.
+"""Measures training in a baked project, next to Keras, Estimator, tensorpack and a script of 2018.
 
     python benchmarks/training.py                   TensorFlow 1.15, some fifteen minutes
     python benchmarks/training.py --runtime tf2     TensorFlow 2.x, without those it no longer has

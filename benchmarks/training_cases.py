@@ -49,7 +49,7 @@ class Work(NamedTuple):
         )
 
     def rate(self, times: list[float], steps: float = 0) -> dict[str, float]:
-        """Of the fastest stretch; times: in seconds, the first one's begin and the ends of all."""
+        """Of the fastest stretch; times: in seconds, the start of the first and the ends of all."""
         return {"examples_per_sec": BATCH_SIZE * (steps or self.steps) / min(np.diff(times))}
 
 
@@ -173,7 +173,7 @@ def plain(work: Work) -> dict[str, float]:
 
 
 class Count(tf.train.SessionRunHook):
-    """Notes when each stretch ends, and costs nothing between."""
+    """Records when each stretch ends, and costs nothing in between."""
 
     def __init__(self, work: Work) -> None:
         self.steps, self.done, self.times = work.steps, 0, []
@@ -293,7 +293,7 @@ def tensorpack(work: Work) -> dict[str, float]:
 
 
 def hooks(work: Work) -> dict[str, float]:
-    """Microseconds that a step costs in the graph and in the open, and what each hook adds.
+    """Microseconds of a step in the inner loop and by session.run, and what each hook adds.
 
     Each hook alone, acting at every step.
     """
@@ -309,13 +309,13 @@ def hooks(work: Work) -> dict[str, float]:
         times = fit(work._replace(steps=steps), steps_per_loop=inner, **{**off, **settings})
         return 1e6 * min(np.diff(times)) / steps
 
-    found = {"in_graph": micros(inner=10**6), "open": micros()}
+    found = {"in_graph": micros(inner=10**6), "session_run": micros()}
     for name, steps in (("log", work.steps), ("summary", work.steps), ("checkpoint", 20)):
-        found[name] = micros(steps, **{f"{name}_every_n_steps": 1}) - found["open"]
-    found["evaluation"] = micros(5, evaluate_every_n_steps=1) - found["open"]
+        found[name] = micros(steps, **{f"{name}_every_n_steps": 1}) - found["session_run"]
+    found["evaluation"] = micros(5, evaluate_every_n_steps=1) - found["session_run"]
     with open("progress.txt", "w") as sys.stderr:
         sys.stderr.isatty = lambda: True
-        found["progress"] = micros(hooks=[Bar()]) - found["open"]
+        found["progress"] = micros(hooks=[Bar()]) - found["session_run"]
     sys.stderr = sys.__stderr__
     return found
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.benchmark import advise, benchmark
+from my_project.benchmark import benchmark
 from my_project.data import Digits
 from my_project.engine.errors import ConfigError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools import speed
+from my_project.engine.tools.bottleneck import advise
 from my_project.model import MLP
 from my_project.train.trainer import SessionTrainer
 
@@ -101,7 +102,7 @@ def test_the_numbers_are_those_of_training_steps_that_really_happened(digits, mo
     assert found == {"examples_per_sec": 64.0, "first_batch_secs": 0.5}
 
 
-def test_a_time_that_is_no_time_is_refused():
+def test_a_time_of_zero_is_refused():
     with pytest.raises(ConfigError, match=r"seconds=0\.0: expected more than 0"):
         benchmark(["data=digits", "seconds=0.0"])
 

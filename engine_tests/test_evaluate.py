@@ -1,6 +1,7 @@
 """The evaluate command: the numbers of training again, for any checkpoint, split and run."""
 
 import json
+import logging
 import shutil
 import sys
 
@@ -14,6 +15,7 @@ from my_project.engine.loop.evaluation import Evaluation
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import load_config
 from my_project.engine.tools.command import run_command
+from my_project.engine.tools.confusion import confusion_matrix
 from my_project.engine.tools.restored import Restored, find_checkpoint
 from my_project.evaluate import evaluate
 
@@ -45,6 +47,20 @@ def test_any_split_is_evaluated_and_the_confusion_matrix_has_all_its_examples(tr
         assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_confusion_matrix_counts_pairs_and_skips_labels_below_zero():
+    labels, classes = np.array([0, 2, 2, -1, 2]), np.array([0, 2, 1, 1, 2])
+    matrix = confusion_matrix(labels, classes)
+    assert matrix.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 2]]
+
+
+def test_of_many_classes_there_is_no_matrix_and_the_log_says_so(caplog):
+    numbers = np.arange(10000)
+    with caplog.at_level(logging.INFO):
+        assert confusion_matrix(numbers, numbers) is None
+    assert caplog.messages == ["no confusion matrix: found 10000 classes, expected 1 to 1000"]
+    assert confusion_matrix(numbers[:1000], numbers[:1000]).trace() == 1000
+
+
 def test_the_result_lies_in_the_run_unless_told_and_the_table_names_it(trained, tmp_path, capsys):
     run = shutil.copytree(trained(), str(tmp_path / "moved"))
     assert evaluate([f"run_dir={run}"]) == 0
@@ -58,7 +74,7 @@ def test_the_result_lies_in_the_run_unless_told_and_the_table_names_it(trained, 
 
 def test_several_runs_stand_side_by_side_with_the_settings_that_differ(trained, tmp_path, capsys):
     one, other = trained(), trained("model.ema_decay=0.9")
-    rows = evaluated(tmp_path, one, f"run_dir={other}", "checkpoint=10")
+    rows = evaluated(tmp_path, f"run_dir={one}", f"run_dir={other}", "checkpoint=10")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["run", "step", "loss", "accuracy", "model.ema_decay"]
     assert [line.split()[-1] for line in lines[1:3]] == ["0", "0.9"]
@@ -66,6 +82,24 @@ def test_several_runs_stand_side_by_side_with_the_settings_that_differ(trained, 
     assert [row["model.ema_decay"] for row in rows] == [0.0, 0.9]
     assert rows[0]["loss"] != rows[1]["loss"]
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pattern_stands_for_the_runs_that_it_matches_and_for_nothing_else(trained, tmp_path):
+    for name in ("seed=2", "seed=1", "other"):
+        shutil.copytree(trained(), str(tmp_path / "sweep" / name))
+    (tmp_path / "sweep" / "jobs").mkdir()
+    rows = evaluated(tmp_path, f"run_dir={tmp_path}/sweep/seed=*")
+    assert [row["run"] for row in rows] == [f"{tmp_path}/sweep/seed={n}" for n in (1, 2)]
+    with pytest.raises(ConfigError, match=r"sweep/x\*: there is no run with a checkpoint"):
+        evaluate([f"run_dir={tmp_path}/sweep/x*"])
+
+
+def test_a_path_alone_is_one_line_that_says_how_to_write_it(trained, tmp_path):
+    shutil.copytree(trained(), str(tmp_path / "seed=1"))
+    for path in (trained(), "runs/x", f"{tmp_path}/seed=1"):
+        with pytest.raises(ConfigError) as raised:
+            evaluate([path])
+        assert str(raised.value) == f"{path}: found a path alone; expected run_dir={path}"
 
 
 def test_best_is_the_checkpoint_that_best_json_names_with_its_numbers(trained, tmp_path):
@@ -113,7 +147,7 @@ def test_a_wrong_run_is_one_line_that_lists_the_runs(trained, tmp_path, monkeypa
     shutil.copytree(trained(), str(tmp_path / "runs" / "sweep" / "0"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"run_dir=runs/x: .* such as runs/sweep/0$"):
-        evaluate(["runs/x"])
+        evaluate(["run_dir=runs/x"])
 
 
 def test_of_several_runs_one_that_is_not_there_is_found_before_any_is_evaluated(
@@ -121,7 +155,7 @@ def test_of_several_runs_one_that_is_not_there_is_found_before_any_is_evaluated(
 ):
     monkeypatch.setattr(Evaluation, "run", None)
     with pytest.raises(ConfigError, match="nosuch: there is no run"):
-        evaluate([trained(), "run_dir=nosuch"])
+        evaluate([f"run_dir={trained()}", "run_dir=nosuch"])
 
 
 def test_a_file_of_a_checkpoint_stands_for_it(trained):
@@ -137,7 +171,7 @@ def test_the_checkpoint_of_another_model_is_refused_with_what_differs(trained):
         evaluate([f"run_dir={trained()}", f"checkpoint={other}/checkpoints/model.ckpt-20"])
 
 
-def test_a_damaged_checkpoint_is_one_line(trained, tmp_path):
+def test_a_corrupt_checkpoint_is_one_line(trained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained(), str(run))
     (path,) = (run / "checkpoints").glob("model.ckpt-10.data*")

@@ -13,7 +13,8 @@ from my_project.engine.errors import DataError
 from my_project.engine.input.elements import iterate, run_once
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.run.metrics import last_metrics
-from my_project.predict import Lines, predict
+from my_project.engine.tools.predictions import Lines
+from my_project.predict import predict
 from my_project.train.__main__ import train
 
 

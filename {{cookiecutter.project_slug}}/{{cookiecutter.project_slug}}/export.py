@@ -5,7 +5,7 @@
 
 Its signature serving_default takes a batch of features and gives what the model's `predict`
 returns. It is loaded again and compared with the checkpoint before it gets its name. The settings
-are in conf/export.yaml. Exit codes: 0 done, 1 failed, 2 bad setting.
+are in conf/commands.yaml. Exit codes: 0 done, 1 failed, 2 bad setting.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .engine.tools.command import run_command
 def export(arguments: list[str]) -> int:
     """Writes the SavedModel and says what it takes and gives; returns the exit code."""
     config = load_config(arguments, "export")
-    # Not above: a mistake in the settings need not wait for TensorFlow.
+    # Not above: an error in the settings need not wait for TensorFlow.
     from .engine.tools.restored import Restored
     from .engine.tools.saved_model import write_saved_model
 
     restored = Restored(config, config.checkpoint)
     default = os.path.join(config.run_dir, "export", str(restored.step))
-    directory = os.path.normpath(config.directory or default)  # without a slash at its end
+    directory = os.path.normpath(config.directory or default)  # without a trailing slash
     if os.path.exists(directory):
         raise ConfigError(f"{directory}: exists; remove it, or set directory to another path")
     restored.dataset.prepare()

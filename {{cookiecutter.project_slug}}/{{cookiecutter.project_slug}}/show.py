@@ -1,11 +1,11 @@
-"""Draws examples as a model sees them, and says what a dataset holds.
+"""Draws examples as a model sees them, and describes a dataset.
 
     python -m <package>.show data=digits             64 training examples, in show.png
     python -m <package>.show data=digits split=test examples=25 file=test.png
     python -m <package>.show run_dir=runs/x          the data of a run
 
-Training examples are shown augmented. The settings are in conf/show.yaml, with those of training.
-Exit codes: 0 done, 1 failed, 2 bad setting.
+Training examples are shown augmented. The settings are in conf/commands.yaml, next to those of
+training. Exit codes: 0 done, 1 failed, 2 bad setting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .engine.tools.command import run_command
 def show(arguments: list[str]) -> int:
     """Writes the picture and prints the summary; returns the exit code."""
     config = load_config(arguments, "show")
-    # Not above: a mistake in the settings need not wait for TensorFlow.
+    # Not above: an error in the settings need not wait for TensorFlow.
     from .engine.input.bad_records import locate_bad_record
     from .engine.input.summary import summary
     from .engine.run.files import atomic_write

@@ -12,12 +12,12 @@ from typing import Any, Sequence
 
 from omegaconf import DictConfig
 
-from ...evaluate import table
 from ..errors import ConfigError
 from ..run.metrics import read_metrics
 from ..run.run import new_directory
 from ..settings.config import load_config
 from ..settings.overrides import split_setting, sweep_values
+from ..tools.table import table
 from .jobs import Job, launch
 
 

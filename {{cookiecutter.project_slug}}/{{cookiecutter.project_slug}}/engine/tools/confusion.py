@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import collections
-from typing import Sequence
+import logging
+from typing import Any, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from matplotlib.figure import Figure
 
-from ...model.model import Model
-from ..loop.evaluation import Evaluation
+logger = logging.getLogger(__name__)
 
-MOST_NUMBERED = 30  # classes; the counts of more would not be readable
+MOST_CLASSES = 1000  # of a matrix: a million counts
+MOST_NUMBERED = 30  # the counts of more would not be readable
 
 
-class Confusion:
-    """Counts which classes a classifier predicts for which labels.
+def labels_and_classes(labels: Any, predictions: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Labels and predicted classes of a batch, integers [batch] each; empty if not a classifier.
 
     Args:
-        model: its `predict` returns the "class" of a classifier.
-        evaluation: gives the batches; the labels of a classifier are integers [batch].
-
-    Attributes:
-        pairs: labels and classes of a batch, integers [batch] each; empty if it is no classifier.
+        labels: those of a classifier are integers [batch].
+        predictions: what `Model.predict` returns; a classifier's have a "class".
     """
+    pair = [labels, predictions.get("class")]
+    is_list = [isinstance(t, tf.Tensor) and t.dtype.is_integer and t.shape.rank == 1 for t in pair]
+    return [tf.cast(tensor, tf.int64) for tensor in pair] if all(is_list) else []
 
-    def __init__(self, model: Model, evaluation: Evaluation) -> None:
-        labels, classes = evaluation.labels, model.predict(evaluation.outputs).get("class")
-        known = classes is not None and isinstance(labels, tf.Tensor) and labels.shape.rank == 1
-        self.pairs = [labels, classes] if known else []
-        self._counts: collections.Counter[tuple[int, int]] = collections.Counter()
 
-    def add(self, pairs: Sequence[np.ndarray]) -> None:
-        """Counts a batch: the values of `pairs`."""
-        self._counts.update(zip(*(array.tolist() for array in pairs)))
+def confusion_matrix(labels: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """How often each class was predicted: integers [label, prediction]; labels below 0 are skipped.
 
-    def matrix(self) -> list[list[int]]:
-        """How often each class was predicted: [label][prediction]; empty if it is no classifier."""
-        size = range(1 + max((max(pair) for pair in self._counts), default=-1))
-        return [[self._counts[label, prediction] for prediction in size] for label in size]
+    None if there are more than MOST_CLASSES, or none, which is logged.
+    """
+    valid = labels >= 0
+    labels, classes = labels[valid], classes[valid]
+    size = int(max(labels.max(initial=-1), classes.max(initial=-1))) + 1
+    if not 1 <= size <= MOST_CLASSES:
+        logger.info("no confusion matrix: found %d classes, expected 1 to %d", size, MOST_CLASSES)
+        return None
+    matrix = np.zeros([size, size], int)
+    np.add.at(matrix, (labels, classes), 1)
+    return matrix
 
 
 def confusion_picture(matrix: Sequence[Sequence[int]]) -> Figure:

@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 import re
-from typing import Any, Iterator
+from typing import Iterator
 
 import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from ...train.hooks.best import read_best
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
-from ..interrupts import held
 from ..run.checkpoints import check_same_variables, checkpoints_in, newest_checkpoint, step_of
 from ..run.devices import start_threads
 from ..run.run import Run
@@ -32,10 +31,10 @@ class Restored:
 
     Args:
         config: the run's settings.
-        checkpoint: "" is the newest; "best", a step, or the path of any.
+        checkpoint: "" is the newest; "best", a step, or a path.
 
     Raises:
-        ConfigError: there is no such run or checkpoint; the message lists those there are.
+        ConfigError: there is no such run or checkpoint; the message lists what there is.
     """
 
     def __init__(self, config: DictConfig, checkpoint: str = "") -> None:
@@ -44,28 +43,28 @@ class Restored:
         self.step = step_of(self.checkpoint)
         self.dataset = instantiate(config.data)
         self.model = instantiate(config.model)
-        # Without your hooks, which may start something.
-        self._trainer = instantiate(OmegaConf.merge(config.trainer, {"hooks": []}))
+        # Without your own hooks, which may start something.
+        own = {name: [] for name in ("hooks", "callbacks") if name in config.trainer}
+        self._trainer = instantiate(OmegaConf.merge(config.trainer, own))
         start_threads(self._trainer.session_config)
 
     @contextlib.contextmanager
     def graph(self) -> Iterator[None]:
-        """A new graph with the seed of the run, to build the model in."""
+        """A new graph with the run's seed, to build the model in."""
         with tf.Graph().as_default():
             tf.set_random_seed(self._trainer.seed)
             yield
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tf.Session]:
-        """A session of the current graph in which the variables have the checkpoint's values.
+        """A session of the current graph whose variables have the checkpoint's values.
 
         With `model.ema_decay` the weights are their averages, as in evaluations while training.
 
         Raises:
-            RunError: the checkpoint is damaged, or of another model.
+            RunError: the checkpoint is corrupt, or of another model.
         """
-        with held():
-            saver = tf.train.Saver()
+        saver = tf.train.Saver()
         with tf.Session(config=self._trainer.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             try:
@@ -106,11 +105,3 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
             "or a path"
         )
     return there.get(name, name) or newest_checkpoint(directory)[0] or ""
-
-
-def batches_of(session: tf.Session, iterator: tf.data.Iterator, fetches: Any) -> Iterator[Any]:
-    """The values of tensors for each batch of an iterator, from the first to the last."""
-    session.run(iterator.initializer)
-    with contextlib.suppress(tf.errors.OutOfRangeError):
-        while True:
-            yield session.run(fetches)

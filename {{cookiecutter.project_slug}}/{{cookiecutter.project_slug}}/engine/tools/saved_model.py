@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..input.elements import CPU
-from ..interrupts import held
 from .flat import flat
 from .restored import Restored
 
@@ -23,7 +22,7 @@ def write_saved_model(restored: Restored, directory: str) -> str:
 
     Args:
         restored: what to write; its dataset is prepared and gives the batch to compare.
-        directory: must not exist; it gets its name only when all is well.
+        directory: must not exist; it gets its name only after the comparison.
 
     Returns:
         What the signature takes and gives, for people.
@@ -43,10 +42,9 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
         os.makedirs(new)
         with restored.graph():
-            with held():
-                nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)
-                inputs = _named(nest)
-                outputs = flat(restored.model.predict(restored.model(nest, training=False)))
+            nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)
+            inputs = _named(nest)
+            outputs = flat(restored.model.predict(restored.model(nest, training=False)))
             with restored.session() as session:
                 expected = session.run(outputs, {inputs[name]: features[name] for name in inputs})
                 tf.saved_model.simple_save(session, new, inputs, outputs)
@@ -55,7 +53,7 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         if different:
             raise RunError(
                 f"{directory}: loaded again, the model predicts another {', '.join(different)}; "
-                "its call or predict may depend on something that is no variable"
+                "its call or predict may depend on something that is not a variable"
             )
         os.rename(new, directory)
     except (OSError, tf.errors.ResourceExhaustedError) as error:
@@ -82,7 +80,7 @@ def _named(features: Any) -> dict[str, Any]:
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Equal; fractions but for their last digits."""
+    """Whether they are equal, floats except for their last digits."""
     if one.dtype.kind != "f":
         return np.array_equal(one, other)
     return np.allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -15,9 +15,10 @@ from ...train.trainer import SessionTrainer
 from ..errors import ConfigError
 from ..input.bad_records import locate_bad_record
 from ..loop.inner_loop import InnerLoop
+from ..loop.stream_position import training_iterator
 from ..run.devices import adapt
 
-INTERVALS = 5  # of a measurement; the first is for warming up, the median of the others counts
+INTERVALS = 5  # of a measurement; the first warms up, the median of the others counts
 
 
 def measure(
@@ -30,7 +31,7 @@ def measure(
         dataset: prepared; its training split is read.
         model: not yet built; None only reads the batches.
         secs: how long to measure.
-        constant: whether to train on the first batch again and again, so that nothing is read.
+        constant: whether to train on the first batch over and over, so that nothing is read.
 
     Returns:
         examples_per_sec, and first_batch_secs: from the session's start to the first step's end.
@@ -42,27 +43,21 @@ def measure(
         raise ConfigError(f"found {type(trainer).__name__}; expected trainer=session to measure")
     with tf.Graph().as_default(), locate_bad_record(dataset):
         tf.set_random_seed(trainer.seed)
-        global_step = tf.train.get_or_create_global_step()
-        batches = dataset.batches(dataset.training_split, True, global_step.read_value())
-        if constant:
-            batches = batches.take(1).cache().repeat()
-        iterator = tf.data.make_initializable_iterator(batches)
-        tf.add_to_collection(tf.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+        iterator = training_iterator(dataset, limit=1 if constant else 0)
 
         def step() -> tf.Operation:
             batch = iterator.get_next()
             if model:
                 return model.build_step(*batch)[0]
             with tf.control_dependencies(tf.nest.flatten(batch)):
-                return global_step.assign_add(1).op
+                return tf.train.get_global_step().assign_add(1).op
 
         train_op = step()
         adapt(trainer.session_config, dataset, model)
         # Merged now, since what the loop's step adds cannot be fetched.
         scaffold = tf.train.Scaffold(summary_op=tf.summary.merge_all())
         clock = _Clock(every_n_secs=secs / INTERVALS, always=(1,))
-        loop = InnerLoop(step, trainer.steps_per_loop)
-        loop.hooks = [clock]
+        loop = InnerLoop(step, trainer.steps_per_loop, hooks=[clock])
         with tf.train.MonitoredTrainingSession(
             hooks=[clock], scaffold=scaffold, config=trainer.session_config
         ) as session:
@@ -79,7 +74,7 @@ def measure(
 
 
 class _Clock(EveryHook):
-    """Notes how many steps are done, and when."""
+    """Records how many steps are done, and when."""
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         self.marks.append((step, time.perf_counter()))

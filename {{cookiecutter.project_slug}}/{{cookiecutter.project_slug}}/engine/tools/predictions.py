@@ -1,0 +1,83 @@
+"""What a model predicts, written as JSON lines or CSV."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from typing import Any, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+from ..input.bad_records import locate_bad_record
+from ..input.predict_files import PredictFiles
+from ..run.files import atomic_write
+from .flat import flat
+from .restored import Restored
+
+
+def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") -> list[str]:
+    """Writes a row for each example, batch by batch; returns the files that gave none.
+
+    Args:
+        restored: the model.
+        inputs: what to predict from.
+        path: a file, CSV if its name ends in .csv, else JSON lines; default standard output.
+    """
+    lines = Lines(as_csv=path.lower().endswith(".csv"))
+    unread = dict.fromkeys(inputs.files)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(restored.graph())
+        iterator = tf.data.make_initializable_iterator(inputs.batches())
+        ids, features = iterator.get_next()
+        outputs = flat(restored.model.predict(restored.model(features, training=False)))
+        session = stack.enter_context(restored.session())
+        stack.enter_context(locate_bad_record(restored.dataset))
+        file = stack.enter_context(atomic_write(path)) if path else sys.stdout.buffer
+        session.run(iterator.initializer)
+        stack.enter_context(contextlib.suppress(tf.errors.OutOfRangeError))
+        while True:
+            numbers, arrays = session.run((ids, outputs))
+            rows = [inputs.place(number) for number in numbers.tolist()]
+            for row, values in zip(rows, zip(*map(_values, arrays.values()))):
+                unread.pop(row["file"], None)
+                row.update(zip(arrays, values))
+            file.write(lines.encode(rows))
+            file.flush()
+    return list(unread)
+
+
+class Lines:
+    """Rows as text: JSON lines, or CSV whose first line names the columns.
+
+    Args:
+        as_csv: which of the two.
+    """
+
+    def __init__(self, as_csv: bool) -> None:
+        self._as_csv = as_csv
+        self._columns: list[str] = []
+
+    def encode(self, rows: Sequence[dict[str, Any]]) -> bytes:
+        """The next rows, UTF-8; raises DataError if CSV cannot hold them."""
+        if not self._as_csv:
+            return "".join(json.dumps(row) + "\n" for row in rows).encode()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for cells in map(flat, rows):
+            if not self._columns:
+                self._columns = list(cells)
+                writer.writerow(self._columns)
+            if list(cells) != self._columns:
+                raise DataError("predictions differ in length: let file end in .jsonl")
+            writer.writerow(cells.values())
+        return text.getvalue().encode()
+
+
+def _values(array: np.ndarray) -> list[Any]:
+    """The value for each example, as JSON has it; strings of TensorFlow are bytes."""
+    return (np.char.decode(array.astype(bytes)) if array.dtype == object else array).tolist()

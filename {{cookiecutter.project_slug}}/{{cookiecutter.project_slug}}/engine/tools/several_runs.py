@@ -1,0 +1,43 @@
+"""One run or several on a command line, and in which settings they differ."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Any, Sequence
+
+from omegaconf import DictConfig
+
+from ..errors import ConfigError
+from ..settings.config import load_config
+from .flat import flat
+
+
+def configs_of_runs(arguments: Sequence[str], command: str) -> list[DictConfig]:
+    """The settings of each run that a `run_dir=` names, changed by the other arguments.
+
+    Args:
+        arguments: `run_dir=` may come several times, and be a pattern, such as runs/sweep/*, if
+            there is no directory of that name.
+        command: see `load_config`.
+    """
+    for text in arguments:
+        if "=" not in text or os.path.isdir(text):
+            raise ConfigError(f"{text}: found a path alone; expected run_dir={text}")
+    typed = [text.partition("=")[2] for text in arguments if text.startswith("run_dir=")]
+    others = [text for text in arguments if not text.startswith("run_dir=")]
+    run_dirs = [run_dir for text in typed or [""] for run_dir in _matching(text)]
+    return [load_config([*others, f"run_dir={run_dir}"], command) for run_dir in run_dirs]
+
+
+def _matching(pattern: str) -> list[str]:
+    found = [] if os.path.isdir(pattern) else glob.glob(os.path.join(pattern, "checkpoints"))
+    return sorted(map(os.path.dirname, found)) or [pattern]
+
+
+def different_settings(configs: Sequence[DictConfig]) -> list[dict[str, Any]]:
+    """Of each run the settings that are not the same in all of them."""
+    settings = [flat(config) for config in configs]
+    keys = [key for each in settings for key in each if not key.endswith("run_dir")]
+    keys = [key for key in keys if len({str(each.get(key, "")) for each in settings}) > 1]
+    return [{key: each.get(key, "") for key in keys} for each in settings]
