@@ -38,7 +38,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
 
     def _fit(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
         session = step_context.session
-        session.graph._unsafe_unfinalize()  # Keras adds to the graph while it runs
+        session.graph._unsafe_unfinalize()  # Keras and your callbacks add to the graph
         self._context = tf.train.SessionRunContext(None, session)
         self._step = int(session.run(self._global_step))
         self._others = [hook for hook in self.hooks if hook is not self]

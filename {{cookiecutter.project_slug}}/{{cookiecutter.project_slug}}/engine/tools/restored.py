@@ -11,9 +11,9 @@ from typing import Iterator
 import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
 
-from ...train.hooks.best import read_best
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
+from ..run.best import read_best
 from ..run.checkpoints import check_same_variables, checkpoints_in, newest_checkpoint, step_of
 from ..run.devices import start_threads
 from ..run.run import Run

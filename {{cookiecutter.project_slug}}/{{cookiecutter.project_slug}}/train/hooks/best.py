@@ -8,10 +8,10 @@ import json
 import logging
 import math
 import os
-from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ...engine.run.best import read_best
 from ...engine.run.files import atomic_write
 from .evaluate import AfterEvaluationHook, EvaluateHook
 
@@ -73,14 +73,3 @@ class BestHook(AfterEvaluationHook):
             if not path.startswith(f"{prefix}."):
                 os.remove(path)
         logger.info("step %d  best %s so far: %.4f", step, self.metric, value)
-
-
-def read_best(directory: str) -> dict[str, Any]:
-    """What `best.json` says, with the path of the checkpoint; empty if there is none."""
-    try:
-        with open(os.path.join(directory, "best.json"), encoding="utf-8") as file:
-            best = json.load(file)
-        best["checkpoint"] = os.path.join(directory, best["checkpoint"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
-    return best if os.path.exists(f"{best['checkpoint']}.index") else {}
