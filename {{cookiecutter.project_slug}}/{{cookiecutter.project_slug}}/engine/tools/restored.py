@@ -44,7 +44,7 @@ class Restored:
         self.dataset = instantiate(config.data)
         self.model = instantiate(config.model)
         # Without your own hooks, which may start something.
-        own = {name: [] for name in ("hooks", "callbacks") if name in config.trainer}
+        own = {name: () for name in ("hooks", "callbacks") if name in config.trainer}
         self._trainer = instantiate(OmegaConf.merge(config.trainer, own))
         start_threads(self._trainer.session_config)
 
