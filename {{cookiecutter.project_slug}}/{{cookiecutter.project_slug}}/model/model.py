@@ -21,7 +21,7 @@ class Model(GraphModel):
     every run), `call` and `loss`; override `measure`, `predict` and `optimize` to change them.
     `Nest` is a tensor, or tuples and dicts of tensors; `Losses` one loss, or a dict of several.
 
-    What uses a model calls these, which `GraphModel` builds from your methods, and checks:
+    The engine calls these; `GraphModel` builds them from your methods, and checks the graph:
         build_step(features, labels) -> train op, loss, outputs
         outputs_and_loss(features, labels, training) -> outputs, loss
         means(loss, outputs, labels) -> {"loss": float32 [], <measure>: float32 []}
@@ -34,8 +34,7 @@ class Model(GraphModel):
         loss: a closure of `losses`, or any function (labels, outputs) -> float32 [batch] or [];
             not needed by a model that implements its own `loss`.
         schedule: global step, int64 [] -> factor of the learning rate; see `schedules`.
-        optimization: learning_rate, optimizer, clip, accumulate, ema_decay, loss_scale: see
-            `Optimization`.
+        optimization: learning_rate, optimizer, clip, ema_decay and others: see `Optimization`.
     """
 
     others = Optimization  # takes what `__init__` does not name; settings are checked against it
