@@ -63,7 +63,7 @@ def test_the_newest_checkpoint_that_is_whole_is_found_with_a_warning(
     if (part, how) != ("index", "gone"):  # then nothing says that there was one
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
-        assert "model.ckpt-20 is damaged, looking for an older one" in record.getMessage()
+        assert "model.ckpt-20 is corrupt, looking for an older one" in record.getMessage()
 
 
 def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(

@@ -1,4 +1,4 @@
-"""Mistakes that a person can mend: shown as one line, without a stack trace.
+"""Errors that a person can fix: shown in one line, without a stack trace.
 
 A message says what was found, what was expected and what to do next. Everything else that is
 raised is a bug, in your code or in ours, and keeps its stack trace.
@@ -22,7 +22,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A data file is missing, damaged or of another format."""
+    """A data file is missing, corrupt or of another format."""
 
 
 class ModelError(UserError):
@@ -30,7 +30,7 @@ class ModelError(UserError):
 
 
 class RunError(UserError):
-    """A run directory cannot be used, or training cannot go on."""
+    """A run directory cannot be used, or training cannot continue."""
 
 
 def check_at_least(least: float, place: str, **values: Any) -> None:

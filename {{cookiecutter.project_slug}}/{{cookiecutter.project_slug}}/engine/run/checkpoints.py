@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from: the newest that is whole and fits the model."""
+"""Which checkpoint a run resumes from: the newest that is complete and fits the model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..errors import RunError
 
 logger = logging.getLogger(__name__)
 
-# What reading a checkpoint raises that is cut short, partly gone or of other bytes.
-DAMAGE = (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError)
+# What reading a checkpoint raises that is truncated, partly gone or of other bytes.
+CORRUPT = (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError)
 
 
 def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.train.Saver:
@@ -25,7 +25,7 @@ def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.trai
         max_to_keep=max_to_keep or None,
         keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
         save_relative_paths=True,  # so that a run directory can be moved
-        defer_build=True,  # hooks may make variables, too
+        defer_build=True,  # hooks may create variables, too
     )
 
 
@@ -33,17 +33,17 @@ def is_whole(prefix: str) -> bool:
     """Whether all of a checkpoint can be read."""
     try:
         _read_whole(prefix, _state(prefix))
-    except DAMAGE:
+    except CORRUPT:
         return False
     return True
 
 
 def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, int]:
-    """The newest checkpoint that can be read whole, and its global step; (None, 0) if none.
+    """The newest checkpoint that can be read completely, and its global step; (None, 0) if none.
 
     Args:
         directory: the checkpoints'.
-        read: whether to read it, and not to believe its name.
+        read: whether to read it instead of trusting its name.
 
     Raises:
         RunError: there are checkpoints, but none can be read.
@@ -52,8 +52,8 @@ def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, in
     for prefix in reversed(prefixes):
         try:
             return prefix, _read_whole(prefix, _state(prefix)) if read else step_of(prefix)
-        except DAMAGE as error:
-            logger.warning("%s is damaged, looking for an older one: %s", prefix, error)
+        except CORRUPT as error:
+            logger.warning("%s is corrupt, looking for an older one: %s", prefix, error)
     if prefixes:
         raise RunError(f"{directory}: no checkpoint there can be read; start a new run")
     return None, 0
@@ -61,7 +61,7 @@ def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, in
 
 @functools.lru_cache(maxsize=100)
 def _read_whole(prefix: str, state: tuple[Any, ...]) -> int:
-    """The global step of a checkpoint, all of which is read, but once as long as it is the same."""
+    """The global step of a checkpoint, read completely, but only once while it stays the same."""
     reader = tf.train.load_checkpoint(prefix)
     for name in reader.get_variable_to_shape_map():
         reader.get_tensor(name)  # checks the sum

@@ -67,7 +67,7 @@ def session_config(
 def start_threads(config: tf.ConfigProto) -> None:
     """Starts TensorFlow's threads; call it before anything else opens a session.
 
-    The first session of a process makes them for all that follow, whose numbers count no more.
+    The first session of a process makes them for all that follow, whose numbers have no effect.
     """
     first = tf.ConfigProto(
         device_count={"GPU": 0},  # the GPU is set up by the session that uses it
@@ -97,7 +97,7 @@ def warn_of_unused_gpu(gpus: str | int = "all") -> None:
             except OSError:
                 reason = f"{library} cannot be loaded"
                 break
-    logger.warning("%s is not used: %s; mend that, or set trainer.gpus=none", name, reason)
+    logger.warning("%s is not used: %s; fix that, or set trainer.gpus=none", name, reason)
 
 
 def _first_gpu() -> tuple[str, str]:

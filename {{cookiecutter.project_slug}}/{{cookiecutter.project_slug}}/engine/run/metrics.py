@@ -33,7 +33,7 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
 
 
 def is_evaluated(path: str, split: str, step: int) -> bool:
-    """Whether there is a line about a split after so many steps."""
+    """Whether there is a line about a split at a step."""
     return any((line["step"], line["split"]) == (step, split) for line in read_metrics(path))
 
 
