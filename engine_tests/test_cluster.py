@@ -1,13 +1,15 @@
 """Which part of a cluster a process is, by its environment, and what follows for it."""
 
+import itertools
 import json
+import os
 import socket
 import subprocess
 import sys
 
 import pytest
-from my_project.engine.cluster.cluster import Task, read_cluster
-from my_project.engine.errors import ConfigError
+from my_project.engine.cluster.cluster import Task, looks, read_cluster
+from my_project.engine.errors import ConfigError, RunError
 
 PLACES = {"ps": ["a:1", "b:1"], "worker": ["c:1", "d:1", "e:1"]}
 
@@ -15,6 +17,20 @@ PLACES = {"ps": ["a:1", "b:1"], "worker": ["c:1", "d:1", "e:1"]}
 def tf_config(cluster, job, index=0):
     task = {"type": job, "index": index}
     return read_cluster({"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
+
+
+@pytest.fixture
+def scontrol(monkeypatch, tmp_path):
+    """scontrol(script) -> stands for Slurm's own; it first has the one that knows three nodes."""
+
+    def scontrol(script):
+        path = tmp_path / "scontrol"
+        path.write_text(f'#!/bin/sh\n[ "$1 $2" = "show hostnames" ] || exit 2\n{script}\n')
+        path.chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    scontrol(r"[ $3 = 'gpu[08-09],login' ] && printf 'gpu08\ngpu09\nlogin\n'")
+    return scontrol
 
 
 def slurm(rank, **others):
@@ -33,13 +49,13 @@ def test_reading_the_environment_needs_no_tensorflow():
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"cluster": {}, "environment": "cloud"}'])
 def test_without_settings_a_process_trains_alone(text):
-    cluster = read_cluster({} if text is None else {"TF_CONFIG": text})
-    assert (cluster.tasks, cluster.role, cluster.shard) == ((), "chief", (0, 1))
+    assert read_cluster({} if text is None else {"TF_CONFIG": text}) is None
 
 
 @pytest.mark.parametrize("job", ["worker", "chief", "master"])
 def test_a_cluster_of_one_is_no_cluster(job):
-    assert tf_config({job: ["a:1"]}, job).tasks == ()
+    assert tf_config({job: ["a:1"]}, job) is None
+    assert tf_config({job: ["a:1"], "evaluator": ["b:1"]}, job) is None
 
 
 def test_worker_0_is_the_chief_where_no_job_says_so():
@@ -78,7 +94,7 @@ def test_a_sparse_map_of_workers_keeps_their_numbers():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "TF_CONFIG is no JSON"),
+        ("{", "TF_CONFIG is not a JSON"),
         ('{"task": {"type": "ps"}}', r"TF_CONFIG\.cluster: found {}"),
         ('{"cluster": {"ps": ["a:1"]}}', r"TF_CONFIG\.task: found {}"),
         ('{"cluster": ["a:1"], "task": {"type": "ps"}}', r'TF_CONFIG\.cluster: found \["a:1"\]'),
@@ -101,15 +117,40 @@ def test_half_a_tf_config_is_refused_by_field(text, message):
 @pytest.mark.parametrize(
     ("cluster", "job", "index", "message"),
     [
-        (PLACES, "boss", 0, r"TF_CONFIG\.task\.type: found boss, expected one of chief"),
-        (PLACES, "worker", 3, r"TF_CONFIG\.task: worker 3 is not in TF_CONFIG\.cluster: ps 0"),
-        (PLACES, "chief", 0, r"TF_CONFIG\.task: chief 0 is not in"),
-        ({**PLACES, "boss": ["f:1"]}, "ps", 0, r"TF_CONFIG\.cluster\.boss: there is no such job"),
-        ({**PLACES, "ps": ["a"]}, "ps", 0, r'cluster\.ps: found "0: a", expected host:port'),
-        ({"worker": ["a:1", "b:1"]}, "worker", 0, "found 0 ps, 0 chiefs and 2 workers"),
-        ({"ps": ["a:1", "b:1"]}, "ps", 0, "found 2 ps, 0 chiefs and 0 workers"),
-        ({**PLACES, "chief": ["f:1"], "master": ["g:1"]}, "ps", 0, "found 2 ps, 2 chiefs"),
-        ({**PLACES, "chief": ["a:1"]}, "ps", 0, r"ps 0 \(a:1\) and chief 0 .* the same address"),
+        (PLACES, "boss", 0, r"TF_CONFIG\.task\.type: found \"boss\", expected one of chief"),
+        (
+            PLACES,
+            "worker",
+            3,
+            r"TF_CONFIG\.task: found .* 3}, expected one of TF_CONFIG\.cluster: ps 0",
+        ),
+        (PLACES, "chief", 0, r"TF_CONFIG\.task: found .*chief.*, expected one of"),
+        (
+            {**PLACES, "boss": ["f:1"]},
+            "ps",
+            0,
+            r"TF_CONFIG\.cluster: found \"boss\", expected one of",
+        ),
+        ({**PLACES, "ps": ["a"]}, "ps", 0, r'cluster\.ps: found {"0": "a"}, expected host:port'),
+        (
+            {"worker": ["a:1", "b:1"]},
+            "worker",
+            0,
+            'found {"chief": 0, "worker": 2, "ps": 0}, expected at',
+        ),
+        ({"ps": ["a:1", "b:1"]}, "ps", 0, 'found {"chief": 0, "worker": 0, "ps": 2}, expected at'),
+        (
+            {**PLACES, "chief": ["f:1"], "master": ["g:1"]},
+            "ps",
+            0,
+            'found {"chief": 2, "worker": 3, "ps": 2}, expected at',
+        ),
+        (
+            {**PLACES, "chief": ["a:1"]},
+            "ps",
+            0,
+            r"ps 0 \(a:1\).*chief 0 \(a:1\).*, expected an address for each",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_field(cluster, job, index, message):
@@ -117,7 +158,7 @@ def test_what_contradicts_itself_is_refused_by_field(cluster, job, index, messag
         tf_config(cluster, job, index)
 
 
-def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables():
+def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables(scontrol):
     clusters = [slurm(rank, PS_TASKS="2") for rank in range(5)]
     assert [cluster.role for cluster in clusters] == ["chief", "ps", "ps", "worker", "worker"]
     assert [cluster.own.index for cluster in clusters] == [0, 0, 1, 1, 2]
@@ -129,18 +170,16 @@ def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables(
     }
 
 
-@pytest.mark.parametrize(
-    ("nodes", "tasks", "hosts"),
-    [
-        ("rack[1-2]node[09-10],x", "1(x5)", "rack1node09 rack1node10 rack2node09 rack2node10 x"),
-        ("n[1-2,7]-ib,login-a", "2,1(x3)", "n1-ib n1-ib n2-ib n7-ib login-a"),
-        ("a,b[098-101]", "1(x5)", "a b098 b099 b100 b101"),
-    ],
-)
-def test_lists_of_nodes_are_read_as_slurm_writes_them(nodes, tasks, hosts):
-    variables = {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_TASKS_PER_NODE": tasks}
-    clusters = [slurm(rank, **variables) for rank in range(5)]
-    assert [cluster.own.address.split(":")[0] for cluster in clusters] == hosts.split()
+def test_what_scontrol_says_is_one_line_of_the_error(scontrol):
+    scontrol("echo 'scontrol: error: Invalid hostlist: gpu[08-09' >&2; exit 1")
+    with pytest.raises(ConfigError, match=r"NODELIST=gpu\[08-09: .* failed \(scontrol: error: Inv"):
+        slurm(0, SLURM_STEP_NODELIST="gpu[08-09")
+
+
+def test_without_scontrol_one_line_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"`scontrol show hostnames`, .* No such file .*; fix"):
+        slurm(0)
 
 
 def test_an_index_may_be_given_as_text():
@@ -148,27 +187,37 @@ def test_an_index_may_be_given_as_text():
 
 
 def test_tasks_of_slurm_train_alone_unless_a_number_of_ps_is_set():
-    assert read_cluster({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}).tasks == ()
+    assert read_cluster({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}) is None
 
 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
         ({"SLURM_JOB_ID": ""}, "PS_TASKS is set, but SLURM_JOB_ID is not; start with srun"),
-        ({"PS_TASKS": "some"}, "PS_TASKS=some: expected a number"),
-        ({"PS_TASKS": "5"}, "PS_TASKS=5, SLURM_STEP_NUM_TASKS=5"),
-        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2: expected a list"),
-        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2),2"}, "PS_TASKS=1, SLURM_STEP_NUM_TASKS=5"),
-        ({"SLURM_STEP_TASKS_PER_NODE": "some"}, "SLURM_STEP_TASKS_PER_NODE=some: expected a list"),
-        ({"SLURM_STEP_NODELIST": "gpu[08-09"}, r"SLURM_STEP_NODELIST=gpu\[08-09 and"),
-        ({"SLURM_STEP_NODELIST": "gpu[a-c]"}, r"SLURM_STEP_NODELIST=gpu\[a-c\] and"),
+        ({"PS_TASKS": "some"}, "PS_TASKS=some, .*: expected an integer"),
+        ({"PS_TASKS": "5"}, "PS_TASKS=5, .* SLURM_STEP_NUM_TASKS=5, .*: expected at least 1 ps"),
+        ({"PS_TASKS": "0"}, "PS_TASKS=0, .*: expected at least 1 ps"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2, .*: expected at least"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2),2"}, "PER_NODE=2.x2.,2, SLURM_STEP_NUM_TASKS=5, "),
+        ({"SLURM_STEP_TASKS_PER_NODE": "some"}, r"PER_NODE=some: .* and counts as 2\(x3\),1"),
         ({"SLURMD_NODENAME": "login"}, "SLURMD_NODENAME=login, but task SLURM_PROCID=0 belongs"),
         ({"TF_CONFIG": "{}"}, "TF_CONFIG and PS_TASKS are both set"),
     ],
 )
-def test_slurms_variables_that_do_not_agree_are_refused_by_name(others, message):
+def test_slurms_variables_that_do_not_agree_are_refused_by_name(scontrol, others, message):
     with pytest.raises(ConfigError, match=message):
         slurm(0, **others)
+
+
+def test_who_is_needed_is_named_after_the_time_to_wait():
+    gone, x
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        there = Task("ps", 1, f"127.0.0.1:{listening.getsockname()[1]}")
+        assert list(itertools.islice(looks([there], 0.0), 2)) == [True, True]
+        with pytest.raises(RunError, match=r"no answer from ps 0 \(no-such-host.*:1\) in 0\.1 s;"):
+            assert not any(looks([there, gone], 0.1))
 
 
 def test_a_task_answers_while_something_listens():

@@ -9,10 +9,11 @@ import threading
 
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.engine.cluster import roles
+from my_project.engine.cluster import role as role_module
 from my_project.engine.cluster.cluster import Cluster, Task
-from my_project.engine.cluster.last_step import SavedLastStepHook
-from my_project.engine.cluster.roles import LeastBytes, Role
+from my_project.engine.cluster.leaving import SavedLastStepHook
+from my_project.engine.cluster.role import FewestBytes, Role
+from my_project.engine.cluster.session import ClusterSessionCreator
 from my_project.engine.cluster.trainer import ClusterTrainer
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.keras.trainer import KerasTrainer
@@ -48,7 +49,7 @@ def part(monkeypatch):
         places["worker"] = [free_address() for _ in range(workers)]
         task = {"type": job, "index": index}
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": places, "task": task}))
-        monkeypatch.setattr(roles, "WATCH_SECS", 600.0)  # it would end the tests
+        monkeypatch.setattr(role_module, "WATCH_SECS", 600.0)  # it would end the tests
         return places
 
     return part
@@ -67,7 +68,7 @@ def listening(address):
 def test_variables_go_where_the_fewest_bytes_are():
     with tf.Graph().as_default():
         spec = tf.train.ClusterSpec({"ps": ["a:1", "b:1"], "worker": ["c:1"]})
-        setter = tf.train.replica_device_setter(cluster=spec, ps_strategy=LeastBytes(2))
+        setter = tf.train.replica_device_setter(cluster=spec, ps_strategy=FewestBytes(2))
         with tf.device(setter):
             shapes = [[1000, 10], [10], [400, 10], [400, 10], [300, 10]]
             made = [tf.get_variable(f"v{i}", shape) for i, shape in enumerate(shapes)]
@@ -76,17 +77,18 @@ def test_variables_go_where_the_fewest_bytes_are():
     assert added.device == "/job:worker"
 
 
-def test_a_parameter_server_has_no_gpu_and_sees_nobody_else():
+def test_a_parameter_server_has_no_gpu_and_sees_nobody_else(tmp_path):
     config = tf.ConfigProto(intra_op_parallelism_threads=3, inter_op_parallelism_threads=-1)
     tasks = [Task("ps", 0, free_address()), Task("worker", 0, free_address())]
-    ps, worker = (Role(Cluster(tuple(tasks), task), config, 1.0) for task in tasks)
-    assert ps.config.device_count["GPU"] == 0
-    assert "GPU" not in worker.config.device_count
-    assert list(ps.config.device_filters) == ["/job:ps/task:0"]
-    assert list(worker.config.device_filters) == ["/job:ps", "/job:worker/task:0"]
-    assert ps.config.intra_op_parallelism_threads == 3
+    clusters = (Cluster(tuple(tasks), task) for task in tasks)
+    ps, worker = (Role(each, config, str(tmp_path), 1.0).filtered(config) for each in clusters)
+    assert ps.device_count["GPU"] == 0
+    assert "GPU" not in worker.device_count
+    assert list(ps.device_filters) == ["/job:ps/task:0"]
+    assert list(worker.device_filters) == ["/job:ps", "/job:worker/task:0"]
+    assert ps.intra_op_parallelism_threads == 3
     # With -1 TensorFlow's server aborts the process.
-    assert ps.config.inter_op_parallelism_threads == worker.config.inter_op_parallelism_threads == 0
+    assert ps.inter_op_parallelism_threads == worker.inter_op_parallelism_threads == 0
     assert not config.device_filters
 
 
@@ -131,11 +133,13 @@ def test_who_misses_the_chief_ends_in_one_line(fit, part, tmp_path):
     wait = {"cluster_wait_secs": 1.0}
     for job in ("ps", "evaluator"):
         places = part(job)
-        with pytest.raises(RunError, match=rf"worker 0 \({places['worker'][0]}\) stayed away for"):
+        with pytest.raises(
+            RunError, match=rf"no answer from worker 0 \({places['worker'][0]}\) in"
+        ):
             fit(tmp_path / "run", **wait)
     places = part("worker", 1)
     server = tf.train.Server(places, "ps", 0)
-    with pytest.raises(RunError, match=r"worker 0 .* has not given the variables"):
+    with pytest.raises(RunError, match=r"worker 0 .* has not initialized the variables"):
         fit(tmp_path / "run", **wait)
     assert server.target
 
@@ -150,16 +154,16 @@ def test_an_evaluator_that_is_started_again_evaluates_nothing_twice(fit, part, t
     assert len(list((own / "eval").iterdir())) == 1
 
 
-def test_a_damaged_last_checkpoint_is_not_the_end(fit, part, tmp_path):
+def test_a_corrupt_last_checkpoint_is_not_the_end(fit, part, tmp_path):
     fit(tmp_path / "run", last_step=20, checkpoint_every_n_steps=10)
     (data,) = (tmp_path / "run" / "checkpoints").glob("*-20.data*")
     data.write_bytes(data.read_bytes()[:100])
     part("ps")
-    with pytest.raises(RunError, match=r"worker 0 .* stayed away"):  # it waits for the chief
+    with pytest.raises(RunError, match=r"no answer from worker 0"):  # it waits for the chief
         fit(tmp_path / "run", last_step=20, cluster_wait_secs=0.5)
 
 
-def test_an_evaluator_does_not_try_for_ever_to_read_a_checkpoint(fit, part, tmp_path, caplog):
+def test_an_evaluator_does_not_try_forever_to_read_a_checkpoint(fit, part, tmp_path, caplog):
     fit(tmp_path / "run", last_step=20)
     (data,) = (tmp_path / "run" / "checkpoints").glob("*-20.data*")
     data.write_bytes(data.read_bytes()[:100])
@@ -178,8 +182,7 @@ def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
     caplog.set_level(logging.INFO)
     ps, chief, own = (free_address() for _ in range(3))
     tasks = (Task("ps", 0, ps), Task("worker", 0, chief), Task("worker", 1, own))
-    role = Role(Cluster(tasks, tasks[2]), tf.ConfigProto(), 0.5)
-    role.own(str(tmp_path / "run"))
+    role = Role(Cluster(tasks, tasks[2]), tf.ConfigProto(), str(tmp_path / "run"), 0.5)
     role.last_step = last_step
     codes, ended = [], threading.Event()
 
@@ -189,23 +192,23 @@ def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
         raise SystemExit  # of the thread that watches
 
     monkeypatch.setattr(os, "_exit", leave)
-    monkeypatch.setattr(roles, "WATCH_SECS", 0.1)
+    monkeypatch.setattr(role_module, "WATCH_SECS", 0.1)
     with listening(ps), role.watched():
         assert ended.wait(30)
     assert codes == [code]
-    assert (f"error: no answer from worker 0 ({chief}) in 0.5 s" in caplog.text) == bool(code)
+    assert (f"error: no answer from worker 0 ({chief}) in 0.6 s" in caplog.text) == bool(code)
 
 
 def test_who_waits_for_a_parameter_server_heeds_signals(tmp_path):
     signals = SignalHook()
     tasks = (Task("ps", 0, free_address()), Task("worker", 0, free_address()))
-    role = Role(Cluster(tasks, tasks[1]), tf.ConfigProto(), 60.0)
-    role.own(str(tmp_path / "run"))
+    role = Role(Cluster(tasks, tasks[1]), tf.ConfigProto(), str(tmp_path / "run"), 60.0)
     with tf.Graph().as_default():
         tf.train.get_or_create_global_step()
         signals.received = 15  # before a session was lost, which now is to be made again
+        creator = ClusterSessionCreator(role, tf.train.Scaffold(), tf.ConfigProto(), signals)
         with pytest.raises(SystemExit) as told:
-            role.session(tf.ConfigProto(), tf.train.Scaffold(), str(tmp_path), [signals], signals)
+            tf.train.MonitoredSession(creator, [signals])
     assert told.value.code == 143
 
 
@@ -213,14 +216,17 @@ def test_who_waits_for_a_parameter_server_heeds_signals(tmp_path):
 def test_a_worker_waits_for_the_last_checkpoint_or_for_a_signal(number):
     signals, looks = SignalHook(), []
 
-    def saved():
-        looks.append(len(looks))
-        signals.received = number if len(looks) == 3 else None
-        return len(looks) == 3 and not number
+    class Looks:
+        last_step = 5
+
+        def is_over(self):
+            looks.append(len(looks))
+            signals.received = number if len(looks) == 3 else None
+            return len(looks) == 3 and not number
 
     with tf.Graph().as_default():
         train_op = tf.train.get_or_create_global_step().assign_add(1)
-        hook = SavedLastStepHook(5, saved, signals)
+        hook = SavedLastStepHook(Looks(), signals)
         with tf.train.MonitoredSession(hooks=[hook]) as session:
             while not session.should_stop():
                 session.run(train_op)
@@ -235,7 +241,7 @@ def test_a_worker_waits_for_the_last_checkpoint_or_for_a_signal(number):
         ({}, {"run_dir": ""}, "run_dir: found none"),
     ],
 )
-def test_settings_that_make_no_sense_in_a_cluster_are_refused(
+def test_settings_that_make_no_sense_in_a_cluster_are_errors(
     fit, part, tmp_path, model, trainer, message
 ):
     part("worker")

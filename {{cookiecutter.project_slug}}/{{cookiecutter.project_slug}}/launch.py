@@ -4,9 +4,9 @@
     python -m <package>.launch --ps 2 --workers 3 --evaluator run_dir=runs/x
     python -m <package>.launch --restarts 2 ...    start again who was killed, as Kubernetes does
 
-The first worker is the chief. All take the settings that follow; run_dir is a new directory
-unless it is given. Ctrl-C, SIGTERM or SIGHUP ends all, after the chief has saved. The exit code is
-the worst one, or 128 and the signal's number.
+The first worker is the chief. All take the settings that follow, and trainer=cluster; run_dir is a
+new directory unless it is given. Ctrl-C, SIGTERM or SIGHUP ends all, after the chief has saved; a
+second one ends them at once. The exit code is the worst one, or 128 and the signal's number.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import time
 from typing import Any, Callable, Iterator, Sequence
 
 from .engine.errors import ConfigError
-from .engine.interrupts import held
 from .engine.run.run import new_directory
 from .engine.settings.config import load_config
 from .engine.tools.command import run_command
 
 logger = logging.getLogger(__name__)
 
-END_SECS = 60.0  # how long the others may stay after the chief has ended, or after Ctrl-C
+END_SECS = 60.0  # how long the others may stay after the chief has ended, or after a signal
+ECHO_SECS = 0.3  # within which a terminal that is closed sends SIGHUP twice
 
 
 class Process:
@@ -52,8 +52,8 @@ class Process:
         self.name = name
         self.code: int | None = None  # None while it runs
         self.told = False  # to end, by us
-        self._restarts = restarts
         self._command = command
+        self._restarts = restarts
         self._environment = {
             "TF_CPP_MIN_LOG_LEVEL": "2",
             **os.environ,
@@ -63,17 +63,16 @@ class Process:
         self._start()
 
     def _start(self) -> None:
-        with held():  # a signal finds it made or not begun
-            self._child = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # Ctrl-C is for the launcher alone, which passes it on
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+        self._child = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for the launcher alone, which passes it on
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
         logger.info("%s is process %d", self.name, self._child.pid)
         self._reader = threading.Thread(target=self._show, args=(self._child.stdout,), daemon=True)
         self._reader.start()
@@ -98,7 +97,7 @@ class Process:
             self.code = code
 
     def send(self, number: int) -> None:
-        """A signal, after which it does not start again."""
+        """Sends a signal, after which it does not start again."""
         self._restarts = 0
         if self.code is None:
             self.told = True
@@ -123,35 +122,41 @@ def launch(arguments: list[str]) -> int:
     given = parser.parse_intermixed_args(arguments)
     if min(given.ps, given.workers) < 1:
         raise ConfigError(f"found --ps {given.ps} --workers {given.workers}; expected 1 or more")
-    config = load_config(["trainer=cluster", *given.settings])  # a mistake is shown once
-    run_dir = config.run_dir or new_directory("cluster")
-    settings = [text for text in given.settings if not text.startswith("run_dir=")]
     package = __name__.rpartition(".")[0] or __package__
-    command = [sys.executable, "-m", f"{package}.train", "trainer=cluster"]
-    command += [*settings, f"run_dir={run_dir}"]
+    command = [sys.executable, "-m", f"{package}.train", *complete(given.settings)]
 
     places = free_addresses(given.ps + given.workers)
     cluster = {"worker": places[given.ps :], "ps": places[: given.ps]}
     roles = [(job, index) for job in cluster for index in range(len(cluster[job]))]
     roles += [("evaluator", 0)] if given.evaluator else []
     processes: list[Process] = []
+    received = note_signals()
     try:
-        with held():
-            for job, index in roles:
-                config = {"cluster": cluster, "task": {"type": job, "index": index}}
-                processes.append(Process(f"{job} {index}", command, config, given.restarts))
-        return outcome(processes)
-    except SystemExit as told:  # by a signal
-        logger.warning("ending all, which may take a while; Ctrl-C again ends them at once")
-        end(processes, int(told.code or 0) - 128)
-        raise
+        for job, index in roles:
+            config = {"cluster": cluster, "task": {"type": job, "index": index}}
+            processes.append(Process(f"{job} {index}", command, config, given.restarts))
+        return outcome(processes, received)
     finally:  # whatever happened, nobody stays
         for process in processes:
             process.kill()
 
 
+def complete(settings: Sequence[str]) -> list[str]:
+    """The settings of all processes, checked, so that an error is shown once."""
+    settings = [text for text in settings if text != "trainer=cluster"]
+    for text in settings:
+        if text.startswith("trainer="):
+            raise ConfigError(f"{text}: a cluster trains with trainer=cluster; leave it out")
+    where = [text for text in settings if text.startswith("run_dir=")]
+    # A trainer that is chosen again would lose the settings that a run was started with.
+    if not load_config(where).trainer._target_.endswith(".ClusterTrainer"):
+        settings = ["trainer=cluster", *settings]
+    run_dir = load_config(settings).run_dir or new_directory("cluster")
+    return [*(text for text in settings if text not in where), f"run_dir={run_dir}"]
+
+
 def free_addresses(number: int) -> list[str]:
-    """So many addresses of this machine that are free."""
+    """As many addresses of this machine that are free."""
     with contextlib.ExitStack() as open_:
         sockets = [open_.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:
@@ -159,23 +164,38 @@ def free_addresses(number: int) -> list[str]:
         return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
 
 
-def outcome(processes: Sequence[Process], end_secs: float = END_SECS) -> int:
+def note_signals() -> list[int]:
+    """A list to which signals that come from now on are added; they do nothing else."""
+    received: list[int] = []
+    for number in {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, frame: received.append(number))
+    return received
+
+
+def outcome(processes: Sequence[Process], received: list[int], end_secs: float = END_SECS) -> int:
     """Waits for the processes, of which the first is the chief; returns the worst exit code.
 
-    If the chief fails, the others are ended; after it, they may stay end_secs, but an evaluator as
-    long as it takes: nobody else does its work.
+    If the chief fails, or at the first of the received signals, the others are ended. After the
+    chief, they may stay end_secs, but an evaluator as long as it takes: nobody else does its work.
     """
-    chief = processes[0]
+    chief, stayed = processes[0], []
     evaluators = [process for process in processes if process.name.startswith("evaluator")]
-    others = [process for process in processes if process not in evaluators]
-    wait(processes, lambda: chief.code is not None)
-    stayed: list[str] = []
+    wait(processes, until=lambda: received or chief.code is not None)
     if chief.code == 0:
-        wait(others, secs=end_secs)
+        others = [process for process in processes if process not in evaluators]
+        wait(others, until=lambda: received, secs=end_secs)
         stayed = [process.name for process in others if process.code is None]
-        end(others, signal.SIGTERM, end_secs)
-        wait(evaluators)
-    end(processes, signal.SIGTERM, end_secs)
+        wait(evaluators, until=lambda: received)
+    if received:
+        logger.warning("ending all, which may take a while; Ctrl-C again ends them at once")
+        time.sleep(ECHO_SECS)
+        del received[1:]
+    for process in processes:
+        process.send(received[0] if received else signal.SIGTERM)
+    wait(processes, until=lambda: received[1:], secs=end_secs)
+    if received:
+        return 128 + received[0]
     if stayed:
         logger.error("%s did not leave in %g s", ", ".join(stayed), end_secs)
         return 1
@@ -183,11 +203,9 @@ def outcome(processes: Sequence[Process], end_secs: float = END_SECS) -> int:
 
 
 def wait(
-    processes: Sequence[Process],
-    until: Callable[[], bool] = lambda: False,
-    secs: float = float("inf"),
+    processes: Sequence[Process], until: Callable[[], Any], secs: float = float("inf")
 ) -> None:
-    """Until all have ended, or something holds, or for so long."""
+    """Waits until all have ended, or something holds, or the time is over."""
     deadline = time.monotonic() + secs
     while any(process.code is None for process in processes):
         if until() or time.monotonic() > deadline:
@@ -195,13 +213,6 @@ def wait(
         time.sleep(0.1)
         for process in processes:
             process.poll()
-
-
-def end(processes: Sequence[Process], number: int, secs: float = END_SECS) -> None:
-    """Sends a signal to those that still run, and waits for their end."""
-    for process in processes:
-        process.send(number)
-    wait(processes, secs=secs)
 
 
 def _die_with_parent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -10,59 +12,90 @@ from ...data.dataset import Dataset
 from ...model.model import Model
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError, check_at_least
+from ..input.bad_records import locate_bad_record
+from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph
 from ..loop.lifecycle import Hooks, last_step_of
 from ..loop.nan import NanHook
 from ..loop.signals import SignalHook
+from ..run.checkpoints import step_of
 from ..run.devices import start_threads
+from ..run.metrics import is_evaluated, last_metrics
 from ..run.run import Run
 from .cluster import read_cluster
-from .evaluator import follow
-from .last_step import SavedLastStepHook
-from .roles import Role
-from .servers import serve
+from .evaluator import evaluate_restored, restored_steps
+from .leaving import SavedLastStepHook, serve
+from .role import Role
+from .session import ClusterSessionCreator
 
 
+@dataclasses.dataclass(eq=False)
 class ClusterTrainer(SessionTrainer):
     """A `SessionTrainer` whose process is what TF_CONFIG or Slurm say; without either, alone.
 
-    Args:
-        cluster_wait_secs: how long to wait for another process, which an error then names.
-        others: see `SessionTrainer`; in a cluster `steps_per_loop` is 1 (no gain was measured).
+    In a cluster there is one session.run per step: of an inner loop no gain was measured.
     """
 
-    def __init__(self, cluster_wait_secs: float = 300.0, **others: Any) -> None:
-        check_at_least(0, "trainer", cluster_wait_secs=cluster_wait_secs)
-        super().__init__(**others)
-        self.wait_secs = cluster_wait_secs
-        self._role: Any = None
+    cluster_wait_secs: float = 300.0  # how long to wait for another process, then named
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(0, "trainer", cluster_wait_secs=self.cluster_wait_secs)
+        self._role: Any = None  # None while this process trains alone
 
     def fit(self, model: Model, dataset: Dataset, config: str = "") -> dict[str, float]:
         """As `SessionTrainer.fit`; parameter servers and evaluators do their part instead."""
-        start_threads(self.session_config)
-        self._role = self._join(model)
-        if not self._role:
+        cluster = read_cluster()
+        if cluster is None:
             return super().fit(model, dataset, config)
+        self._check(model)
         self.alone = False
         self.steps_per_loop = 1
-        dataset.shard = self._role.cluster.shard
-        if self._role.name not in ("ps", "evaluator"):
+        dataset.shard = cluster.shard
+        start_threads(self.session_config)  # before the server, which else would choose them
+        role = Role(cluster, self.session_config, self.run_dir, self.cluster_wait_secs)
+        self._role = role
+        if role.name in ("chief", "worker"):
             return super().fit(model, dataset, config)
-        if self._role.name == "evaluator" or self.last_epoch:  # a ps counts steps with it, no more
+        if role.name == "evaluator" or self.last_epoch:  # else a ps needs no data
             dataset.prepare()
-        self._role.last_step = last_step_of(self, dataset)
-        run = self._run(model)
-        self.directory = run.directory
-        if self._role.name == "ps":
-            return serve(self._role, self._signals)
-        hooks = super()._evaluation_hooks
-        return follow(self, self._role, self._signals, model, dataset, run, hooks)
+        role.last_step = last_step_of(self, dataset)
+        self.directory = role.run().directory
+        if role.name == "evaluator":
+            return self._follow(model, dataset)
+        serve(role, self._signals)
+        return {}
 
-    def _join(self, model: Model) -> Role | None:
-        """What this process does, by its environment; None if it trains alone."""
-        cluster = read_cluster()
-        if not cluster.tasks:
-            return None
+    def _follow(self, model: Model, dataset: Dataset) -> dict[str, float]:
+        """Evaluates the chief's checkpoints, and keeps the best; returns the last means."""
+        role, split = self._role, dataset.evaluation_split
+        run = role.run()
+        run.describe(self.seed, dataset, config="")
+        with run.opened(), tf.Graph().as_default(), locate_bad_record(dataset):
+            # For its variables: best/ keeps those of the optimizer, too.
+            model.build_step(
+                *tf.data.make_initializable_iterator(dataset.batches(split)).get_next()
+            )
+            evaluation = Evaluation(model, dataset, split, self.limit_batches)
+            saver = tf.train.Saver()
+            evaluate, best, _ = super()._evaluation_hooks(
+                evaluation, saver, run, role.last_step, save=None
+            )
+            evaluate.begin()
+            best.begin()
+            run.write_start()
+            with tf.Session(config=self.session_config) as session:
+                session.run([tf.local_variables_initializer(), tf.tables_initializer()])
+                newest = role.newest_checkpoint()
+                done = newest if is_evaluated(run.metrics, split, step_of(newest)) else ""
+                with contextlib.closing(evaluate), contextlib.closing(self._signals):
+                    self._signals.after_create_session(session, None)
+                    for step in restored_steps(role, self._signals, saver, session, done):
+                        evaluate_restored(session, step, evaluate, best)
+        return last_metrics(run.metrics, split)
+
+    def _check(self, model: Model) -> None:
+        """Raises ConfigError where a setting makes no sense in a cluster."""
         if not self.run_dir:
             raise ConfigError("run_dir: found none; in a cluster all need the same one, so set it")
         if self.patience:
@@ -74,15 +107,12 @@ class ClusterTrainer(SessionTrainer):
                 f"model.accumulate={model.optimization.accumulate}: workers of a cluster would "
                 "accumulate into one sum, each at its own time; set it to 1"
             )
-        return Role(cluster, self.session_config, self.wait_secs)
 
     def _run(self, model: Model) -> Run:
-        return self._role.own(self.run_dir) if self._role else super()._run(model)
+        return self._role.run() if self._role else super()._run(model)
 
     def _build(self, model: Model, dataset: Dataset) -> TrainingGraph:
-        if not self._role:
-            return super()._build(model, dataset)
-        with self._role.placed():
+        with self._role.placed() if self._role else contextlib.nullcontext():
             return super()._build(model, dataset)
 
     def _train(self, graph: TrainingGraph, run: Run, last_step: int) -> None:
@@ -95,9 +125,10 @@ class ClusterTrainer(SessionTrainer):
     def _session(self, graph: TrainingGraph, run: Run, hooks: Hooks) -> tf.train.MonitoredSession:
         if not self._role:
             return super()._session(graph, run, hooks)
-        return self._role.session(
-            self.session_config, graph.scaffold, run.checkpoints, hooks, self._signals
+        creator = ClusterSessionCreator(
+            self._role, graph.scaffold, self.session_config, self._signals
         )
+        return tf.train.MonitoredSession(creator, hooks)
 
     def _hooks(self, graph: TrainingGraph, run: Run, last_step: int) -> Hooks:
         if not self._role or self._role.name == "chief":
@@ -105,7 +136,7 @@ class ClusterTrainer(SessionTrainer):
         # All else writes what the chief writes.
         self._signals = SignalHook()
         return [
-            SavedLastStepHook(last_step, self._role.is_over, self._signals),
+            SavedLastStepHook(self._role, self._signals),
             NanHook(run.nan, graph),
             self._log_hook(graph, run, last_step),
             self._signals,
