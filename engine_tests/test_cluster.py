@@ -210,7 +210,7 @@ def test_slurms_variables_that_do_not_agree_are_refused_by_name(scontrol, others
 
 
 def test_who_is_needed_is_named_after_the_time_to_wait():
-    gone, x
+    gone = Task("ps", 0, "no-such-host.invalid:1")
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
