@@ -28,7 +28,7 @@ from pathlib import Path
 from baked import RUNTIMES, Cases, print_aims
 
 SETTINGS = ["data=digits", "data.batch_size=64", "trainer.checkpoint_every_n_steps=50"]
-SETTINGS += ["trainer.cluster_wait_secs=60", "trainer.log_every_n_steps=50"]
+SETTINGS += ["trainer.log_every_n_steps=50"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 LIMIT_SECS = 120  # of a run of some seconds; longer is a hang
 KILL_AT = 500  # step
@@ -54,6 +54,7 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
     """
     command = [str(cases.python), "-m", "my_project.launch", *SETTINGS, *arguments]
     command += [f"trainer.last_step={steps}", f"run_dir={run_dir}", "--restarts", "1"]
+    command += ["trainer.cluster_wait_secs=60"]
     start, lines, ids, newest, killed = time.perf_counter(), [], {}, 0, 0
     out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=cases.project, **out) as launcher:
@@ -86,9 +87,9 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
         later = "".join(lines[killed:])
         if not re.search(rf"^\[{kill}\] .*{WORKS[kill.split()[0]]}", later, re.M):
             faults.append(f"{kill} did not take part again")
-        went_on = re.findall(r"^\[worker 0\] .* step (\d+)  loss", later, re.M)
-        if not killed or min(map(int, went_on), default=0) < newest:
-            faults.append(f"the chief went on before its checkpoint {newest}")
+        resumed = re.findall(r"^\[worker 0\] .* step (\d+)  loss", later, re.M)
+        if not killed or min(map(int, resumed), default=0) < newest:
+            faults.append(f"the chief resumed before its checkpoint {newest}")
     if faults:
         sys.exit(f"{''.join(lines)}\nerror: {'; '.join(faults)}")
     return secs

@@ -249,6 +249,14 @@ def test_settings_that_make_no_sense_in_a_cluster_are_errors(
         fit(**{"run_dir": tmp_path / "run", "model": MLP(hidden=16, **model), **trainer})
 
 
+def test_a_cluster_of_one_trains_alone_and_evaluates(fit, monkeypatch, tmp_path):
+    cluster = {"chief": ["a:1"], "evaluator": ["b:1"]}
+    task = {"type": "chief", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert fit(tmp_path / "run", last_step=5)["loss"] > 0
+    assert not (tmp_path / "run" / "evaluator-0").exists()
+
+
 def test_a_trainer_that_knows_no_cluster_refuses_to_be_part_of_one(digits, part, tmp_path):
     part("worker")
     with pytest.raises(ConfigError, match=r"part of a cluster, .*; take trainer=cluster"):
