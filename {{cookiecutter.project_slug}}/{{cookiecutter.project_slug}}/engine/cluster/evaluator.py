@@ -20,13 +20,7 @@ logger = logging.getLogger(__name__)
 def restored_steps(
     role: Role, signals: SignalHook, saver: tf.train.Saver, session: tf.Session, done: str
 ) -> Iterator[int]:
-    """Restores each checkpoint that is the newest, also the last one; yields its step.
-
-    Args:
-        role: the evaluator's.
-        signals: end it early.
-        saver, session: restore.
-        done: a checkpoint to leave out.
+    """Restores each checkpoint that is the newest and not done, to the last; yields its step.
 
     Raises:
         RunError: the chief stays away, or its newest checkpoint cannot be read.

@@ -104,7 +104,7 @@ class Role:
     def watched(self) -> Iterator[None]:
         """Inside of the `with`, this process ends if one that it needs stays away.
 
-        A call to a server that is gone waits for ever, and nothing can stop it. Without a chief,
+        A call to a server that is gone never returns, and nothing can stop it. Without a chief,
         what a worker does is lost.
         """
         needed = self.cluster.servers + ([] if self.name == "chief" else [self.cluster.chief])

@@ -13,7 +13,7 @@ from .role import Role
 class ClusterSessionCreator(tf.train.SessionCreator):
     """Opens a session at the start, and again after each failure of another process.
 
-    MonitoredTrainingSession could do it, but looks every 30 s only, and waits for ever.
+    MonitoredTrainingSession could do it, but looks only every 30 s, and waits forever.
 
     Args:
         role: the chief's, which initializes or restores the variables, or a worker's.

@@ -31,7 +31,7 @@ from .session import ClusterSessionCreator
 
 @dataclasses.dataclass(eq=False)
 class ClusterTrainer(SessionTrainer):
-    """A `SessionTrainer` whose process is what TF_CONFIG or Slurm say; without either, alone.
+    """A `SessionTrainer` whose process is what TF_CONFIG or Slurm says; without either, alone.
 
     In a cluster there is one session.run per step: of an inner loop no gain was measured.
     """
@@ -133,7 +133,7 @@ class ClusterTrainer(SessionTrainer):
     def _hooks(self, graph: TrainingGraph, run: Run, last_step: int) -> Hooks:
         if not self._role or self._role.name == "chief":
             return super()._hooks(graph, run, last_step)
-        # All else writes what the chief writes.
+        # The chief writes everything else.
         self._signals = SignalHook()
         return [
             SavedLastStepHook(self._role, self._signals),
