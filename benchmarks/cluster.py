@@ -67,8 +67,9 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
                 ids.setdefault(started[1], []).append(int(started[2]))
             step = re.search(r"\] .* step (\d+)  loss", line)
             if kill and not newest and step and int(step[1]) >= KILL_AT:
-                newest = checkpoint_steps(run_dir)[-1]
-                os.kill(ids[kill][0], signal.SIGKILL)
+                newest = (checkpoint_steps(run_dir) or [0])[-1]
+                if newest:  # a worker may be far ahead of the chief's first one
+                    os.kill(ids[kill][0], signal.SIGKILL)
             if line.endswith(f" {kill} ended with 137\n"):
                 killed = len(lines)
         timer.cancel()

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Trains on the nodes of a Slurm job: the first task is the chief, the next PS_TASKS hold the variables, the others work.
-# shellcheck finds nothing, and tests read the variables that srun sets; no Slurm has run it.
+# Checked by shellcheck, and tests read the variables that srun sets; no Slurm has run it.
 #   sbatch deploy/slurm.sh data=digits trainer.last_step=5000
 #SBATCH --job-name={{ cookiecutter.project_slug }}
 #SBATCH --nodes=2
