@@ -37,7 +37,7 @@ def test_a_library_that_cannot_be_loaded_is_named(warning, monkeypatch):
     for printed, old_driver in (("Tesla T4, 7.5", False), ("Tesla T4", True)):
         assert warning(printed, old_driver) == [
             "Tesla T4 is not used: libcudart.so.0.0 cannot be loaded; "
-            "mend that, or set trainer.gpus=none"
+            "fix that, or set trainer.gpus=none"
         ]
 
 
