@@ -165,7 +165,7 @@ class Lines(Dataset):
 def test_records_of_different_shape_are_named_if_no_padding_is_stated(
     read, tmp_path, memory_fraction
 ):
-    message = r"train\.txt: record 3: found arrays of shape .*3.*, expected .*2.*`padding`"
+    message = r"train\.txt: record 3: found shapes .*3.*, expected .*2.*`padding`"
     with pytest.raises(DataError, match=message):
         read(Lines(tmp_path, "2-32", memory_fraction=memory_fraction))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from typing import Any, Iterator
+from typing import Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -80,21 +80,21 @@ def find_bad_record(source: Source, split: str, classes: int | None = None) -> N
             labels = valid_labels(labels, classes)
         shapes = [tf.shape(array) for array in tf.nest.flatten(decoded)]
         session.run(tf.tables_initializer())
-        first: Any = None  # the shapes of the first record
+        first = ""  # the shapes of the first record
         for place in places:
-            number, problem = 1, ""
+            number = 1
             try:
                 session.run(iterator.initializer, {path: place})
-                while not problem:
+                while True:
                     arrays = tf.nest.flatten(session.run(record))
                     feeds = dict(zip(tf.nest.flatten(record), arrays))
                     if np.all(session.run(kept, feeds)):
                         found = str(session.run([shapes, features, labels], feeds)[0])
                         first = first or found
                         if found != first and source.padding is None:
-                            problem = f"found arrays of shape {found}, expected {first} as before; "
-                            problem += "if lengths may differ, set `padding`"
-                    number += not problem
+                            problem = f"found shapes {found}, expected {first}, or `padding`"
+                            break
+                    number += 1
             except tf.errors.OutOfRangeError:
                 continue  # the end of the file
             except tf.errors.OpError as error:

@@ -133,12 +133,10 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
     corners = np.zeros((len(GLYPHS), 16, 2))
     segments = np.zeros((len(GLYPHS), 16, 2), np.int64)
     for glyph, (_, strokes) in enumerate(GLYPHS):
-        points: list[tuple[int, int]] = []
-        pairs: list[tuple[int, int]] = []
-        for stroke in strokes.split("|"):
-            line = [(int(point[0]), int(point[1])) for point in stroke.split()]
-            pairs += [(len(points) + i, len(points) + i + 1) for i in range(len(line) - 1)]
-            points += line
+        lines = [stroke.split() for stroke in strokes.split("|")]
+        points = [[int(number) for number in point] for line in lines for point in line]
+        starts = np.cumsum([len(line) for line in lines])
+        pairs = [(i - 1, i) for i in range(1, len(points)) if i not in starts]
         corners[glyph, : len(points)] = points
         segments[glyph] = pairs + pairs[-1:] * (16 - len(pairs))  # drawn twice, a line is the same
     return corners, segments
