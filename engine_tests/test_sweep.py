@@ -1,20 +1,117 @@
-"""Sweeps: what is run, what a mistake, a failure and a signal do, and the table at the end."""
+"""Sweeps: what is run, what an error, a failure and a signal do, and the table at the end."""
 
 import csv
 import os
 import signal
 import sys
+import threading
 import time
 
 import psutil
 import pytest
-from my_project.engine.errors import ConfigError
+from my_project.engine.errors import ConfigError, RunError
+from my_project.engine.run.lock import locked
 from my_project.engine.settings.config import load_config
+from my_project.engine.sweep import jobs
 from my_project.engine.sweep.jobs import Job, launch
 from my_project.engine.sweep.sweep import combinations, sweep
 
-PACKAGE = "my_project"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Stands in for my_project.train: sleeps for secs, or ends by SIGTERM; says when.
+FAKE_TRAIN = """
+import os, signal, sys, time
+settings = dict(word.split("=") for word in sys.argv[1:])
+def say(what):
+    with open("said", "a") as file:
+        file.write(what + " " + settings["run_dir"].split("/")[-1] + "\\n")
+def leave(number, frame):
+    say("saves")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, leave)
+say("begins")
+time.sleep(float(settings.get("secs", 0)))
+say("ends")
+os.kill(os.getpid(), int(settings.get("killed", 0)))
+sys.exit(int(settings.get("code", 0)))
+"""
+
+# Stands in for sbatch, srun, scancel and sacct: an array's jobs run one after another.
+FAKE_SLURM = """#!{python}
+import os, re, subprocess, sys
+import psutil
+name, arguments, here = os.path.basename(sys.argv[0]), sys.argv[1:], os.path.dirname(sys.argv[0])
+def note(job, what=None):
+    path = os.path.join(here, job)
+    if what:
+        with open(path, "w") as file:
+            file.write(what)
+    return open(path).read() if os.path.exists(path) else "PENDING"
+if name == "sbatch":
+    script = open(arguments[0]).read()
+    last = int(re.search(r"--array=0-(\\d+)", script).group(1))
+    print("Submitted batch job 7", flush=True)
+    if os.fork():
+        sys.exit()
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)  # whoever called sbatch reads both to their ends
+    for task in range(last + 1):
+        if note("7_%d" % task) == "PENDING":
+            env = dict(os.environ, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID=str(task))
+            child = subprocess.Popen(["bash", "-c", script], env=dict(env, SLURM_JOB_ID="7"))
+            note("7_%d" % task, "RUNNING %d" % child.pid)
+            child.wait()
+            note("7_%d" % task, "COMPLETED")
+elif name == "srun":
+    log, *command = arguments[arguments.index("--error") + 1 :]
+    log = log.replace("%A_%a", "7_" + os.environ["SLURM_ARRAY_TASK_ID"])
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    os.execv(command[0], command)
+elif name == "scancel":
+    state, *pid = note(arguments[0]).split()
+    if state == "PENDING":
+        note(arguments[0], "CANCELLED")
+    elif state == "RUNNING":
+        for process in psutil.Process(int(pid[0])).children(recursive=True):
+            process.terminate()
+elif name == "sacct":
+    print("JobID|State|NodeList")
+    for task in range(10):
+        print("7_%d|%s|here" % (task, note("7_%d" % task).split()[0]))
+"""
+
+
+@pytest.fixture
+def fake_train(tmp_path, monkeypatch):
+    """fake_train(runs, **settings of the sweep) -> what launch returns; tmp_path/said: what ran."""
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "train.py").write_text(FAKE_TRAIN)
+    (tmp_path / "jobs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs, "PACKAGE", "fake")
+
+    def fake_train(runs, **settings):
+        words = [f"{key}={value}" for key, value in settings.items()]
+        config = load_config([f"run_dir={tmp_path}", *words], "sweep")
+        return launch(config, [Job(name, {}, arguments) for name, arguments in runs.items()])
+
+    return fake_train
+
+
+def said(tmp_path):
+    return (tmp_path / "said").read_text().splitlines()
+
+
+@pytest.fixture
+def fake_slurm(tmp_path, monkeypatch):
+    """Commands of Slurm, first in PATH."""
+    pytest.importorskip("submitit")
+    (tmp_path / "slurm").mkdir()
+    for name in ("sbatch", "srun", "scancel", "sacct"):
+        (tmp_path / "slurm" / name).write_text(FAKE_SLURM.replace("{python}", sys.executable))
+        (tmp_path / "slurm" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "slurm"), prepend=os.pathsep)
 
 
 def test_every_combination_is_a_run_with_a_name_that_says_what_differs():
@@ -63,11 +160,13 @@ def test_a_name_is_one_directory_and_no_two_are_the_same():
         (["model.learning_rate=interval(0,1)"], "expected a number"),
         (["seed=range(1,1)"], "no run is left"),
         (["seed=1,2", "trainer.run_dir=x"], r"trainer\.run_dir: there is no such"),
-        (["seed=1,2", "launcher=jobli"], "did you mean joblib"),
-        (["seed=1,2", "launcher=joblib", "launcher.n_jobs=x"], r"launcher\.n_jobs=x: expected"),
+        (["seed=1,2", "launcher=joblib"], "launcher=joblib: expected local or slurm"),
+        (["seed=1,2", "jobs=0"], "jobs=0; expected 1 or more"),
+        (["seed=1,2", "jobs=x"], "jobs=x: expected"),
+        (["seed=1,2", "slurm.timeout_mins=3"], r"did you mean slurm\.timeout_min"),
     ],
 )
-def test_a_mistake_in_any_combination_is_found_before_anything_is_made(
+def test_an_error_in_any_combination_is_found_before_anything_is_made(
     arguments, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -85,26 +184,79 @@ def test_the_directory_of_a_run_is_refused(tmp_path):
         sweep(["seed=1,2", f"run_dir={tmp_path}"])
 
 
-def test_a_launcher_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
-    plugin = "hydra_plugins.hydra_joblib_launcher.joblib_launcher"
-    monkeypatch.setitem(sys.modules, plugin, None)
-    with pytest.raises(ConfigError, match=r"install\.py --extras launchers"):
-        sweep(["seed=1,2", "launcher=joblib"])
-    with pytest.raises(ConfigError, match="with -m"):
-        load_config(["launcher=joblib"])
+def test_submitit_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ConfigError, match=r"install\.py --extras slurm"):
+        sweep(["seed=1,2", "launcher=slurm"])
 
 
-@pytest.mark.parametrize("launcher", ["local", "joblib", "submitit_local"])
-def test_each_launcher_runs_all_jobs_to_their_own_exit_codes(tmp_path, launcher, monkeypatch):
-    if launcher != "local":
-        pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher")
+def test_a_machine_without_slurm_and_an_unknown_cluster_are_named(tmp_path):
+    pytest.importorskip("submitit")
+    words = ["data=digits", "seed=1,2", "launcher=slurm", f"run_dir={tmp_path}"]
+    with pytest.raises(RunError, match=r"srun.*; see slurm in conf"):
+        sweep(words)
+    with pytest.raises(RunError, match="any executor named ray"):
+        sweep([*words, "slurm.cluster=ray"])
+
+
+def test_a_sweep_that_runs_is_not_started_a_second_time(tmp_path):
+    with locked(str(tmp_path)), pytest.raises(RunError, match="in use"):
+        sweep(["data=digits", "seed=1,2", f"run_dir={tmp_path}"])
+
+
+def test_many_combinations_are_checked_in_seconds(tmp_path):
+    begin = time.monotonic()
+    with pytest.raises(ConfigError, match="x: expected a"):
+        sweep([f"seed={','.join(map(str, range(200)))},x"])
+    assert time.monotonic() - begin < 10
+
+
+def test_processes_run_one_by_one_and_their_exit_codes_are_told(fake_train, tmp_path):
+    codes = fake_train({"a": ["code=3"], "b": [], "c": ["killed=9"]})
+    assert codes == ([3, 0, 137], 0)
+    assert said(tmp_path) == ["begins a", "ends a", "begins b", "ends b", "begins c", "ends c"]
+
+
+def test_as_many_processes_run_at_a_time_as_jobs_says(fake_train, tmp_path, capfd):
+    runs = {"a": ["secs=3"], "b": ["secs=1"], "c": ["no_setting"]}
+    assert fake_train(runs, jobs=2) == ([0, 0, 1], 0)
+    assert sorted(said(tmp_path)[:2]) == ["begins a", "begins b"]
+    assert said(tmp_path)[2:] == ["ends b", "ends a"]
+    assert "ValueError" in (tmp_path / "jobs" / "c.log").read_text()
+    assert "ValueError" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 0)])
+def test_a_signal_stops_those_that_run_and_no_other_starts(fake_train, tmp_path, number):
+    def send():
+        while not (tmp_path / "said").exists() or len(said(tmp_path)) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    threading.Thread(target=send, daemon=True).start()
+    runs = {name: ["secs=60"] for name in "abc"}
+    assert fake_train(runs, jobs=2) == ([143, 143, None], number)
+    assert sorted(said(tmp_path)) == ["begins a", "begins b", "saves a", "saves b"]
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_jobs_of_slurm_run_to_their_own_exit_codes(tmp_path, cluster, monkeypatch, fake_slurm):
     monkeypatch.chdir(ROOT)
-    settings = load_config([f"run_dir={tmp_path}", f"launcher={launcher}"], "sweep")
-    jobs = [Job("a", {}, ["no_such_setting=1"]), Job("b", {}, ["--help"])]
-    assert launch(settings, jobs) == ([2, 0], 0)
-    if launcher != "local":
-        assert "no_such_setting: there is no such" in (tmp_path / "jobs" / "a.log").read_text()
-    assert len(list(tmp_path.glob("jobs/*/*_log.out"))) == (2 if "submitit" in launcher else 0)
+    words = ["launcher=slurm", f"slurm.cluster={cluster}", f"run_dir={tmp_path}"]
+    settings = load_config(words, "sweep")
+    (tmp_path / "jobs").mkdir()
+    runs = [Job("a", {}, ["no_such_setting=1"]), Job("b", {}, ["--help"])]
+    assert launch(settings, runs) == ([2, 0], 0)
+    assert "no_such_setting: there is no such" in (tmp_path / "jobs" / "a.log").read_text()
+    if cluster == "slurm":
+        (script,) = tmp_path.glob("jobs/7*/7*_submission.sh")
+        lines = script.read_text().splitlines()
+        assert "#SBATCH --signal=TERM@90" in lines
+        assert "#SBATCH --time=1440" in lines
+        assert "#SBATCH --mem=8GB" in lines
 
 
 def results(tmp_path):
@@ -144,13 +296,10 @@ def signal_all(number, *processes):
         process.send_signal(number)
 
 
-def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_goes_on(start, tmp_path):
-    process = start("-m", "seed=1,2,3", "trainer.last_step=10000000")
-    children = psutil.Process(process.pid).children
-    wait_for(1, tmp_path)
-    signal_all(signal.SIGUSR2, *children(recursive=True))  # the time of a job is almost up
+def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_resumes(start, tmp_path):
+    process = start("-m", "seed=1,2,3", "jobs=2", "trainer.last_step=10000000")
     wait_for(2, tmp_path)
-    signal_all(signal.SIGTERM, process, *children(recursive=True))
+    signal_all(signal.SIGTERM, process, *psutil.Process(process.pid).children(recursive=True))
     assert process.wait() == 143
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped", "not finished"]
     saved = [checkpoint.name for checkpoint in tmp_path.glob("run/seed=*/checkpoints/*.index")]
@@ -159,31 +308,52 @@ def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_goes_on(s
     assert start("-m", "seed=1,2", f"trainer.last_step={step + 3}").wait() == 0
     assert [row["step"] for row in results(tmp_path)] == [str(step + 3)] * 2
     log = (tmp_path / "run" / "seed=1" / "train.log").read_text()
-    assert log.count("step 1 ") == 1  # it went on from what was saved
+    assert log.count("step 1 ") == 1  # it resumed from what was saved
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows knows no parents")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they outlive it")
 def test_a_sweep_that_is_killed_takes_its_runs_with_it(start, tmp_path):
     process = start("-m", "seed=1,2", "trainer.last_step=10000000")
     wait_for(1, tmp_path)
+    (run,) = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
+    run.wait(30)
     (log,) = tmp_path.glob("run/*/train.log")
-    deadline = time.monotonic() + 30
-    while (log.parent / "lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
     assert "SIGTERM: saving, then leaving" in log.read_text()
-    assert not (log.parent / "lock").exists()
+    assert list(tmp_path.glob("run/seed=1/checkpoints/*.index"))
     assert not (tmp_path / "run" / "seed=2").exists()
 
 
-def test_ctrl_c_saves_all_runs_that_joblib_has_started(start, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    settings = ["seed=1,2,3", "launcher=joblib", "launcher.n_jobs=2"]
-    process = start("-m", *settings, "trainer.last_step=10000000")
-    wait_for(2, tmp_path)
+def test_ctrl_c_in_a_terminal_reaches_the_runs_once(start, tmp_path):
+    process = start("-m", "seed=1,2", "trainer.last_step=10000000")
+    wait_for(1, tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait() == 130
-    assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped", "not finished"]
-    assert len(list(tmp_path.glob("run/seed=*/checkpoints/*.index"))) == 2
+    assert [row["result"] for row in results(tmp_path)] == ["stopped", "not finished"]
+    assert list(tmp_path.glob("run/seed=1/checkpoints/*.index"))
     assert "Traceback" not in (tmp_path / "output").read_text()
+
+
+def test_sigterm_cancels_the_jobs_of_slurm_which_save(start, tmp_path, fake_slurm):
+    process = start("-m", "seed=1,2,3", "launcher=slurm", "trainer.last_step=10000000")
+    wait_for(1, tmp_path)
+    process.terminate()
+    assert process.wait() == 143
+    expected = ["stopped", "not finished", "not finished"]
+    assert [row["result"] for row in results(tmp_path)] == expected, (
+        tmp_path / "output"
+    ).read_text()
+    assert list(tmp_path.glob("run/seed=1/checkpoints/*.index"))
+
+
+def test_ctrl_c_saves_the_runs_that_rehearse_slurm(start, tmp_path):
+    pytest.importorskip("submitit")
+    words = ["seed=1,2", "launcher=slurm", "slurm.cluster=local", "trainer.last_step=10000000"]
+    process = start("-m", *words)
+    wait_for(2, tmp_path)
+    runs = [x for x in psutil.Process(process.pid).children(recursive=True)]
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    psutil.wait_procs(runs, timeout=30)
+    assert len(list(tmp_path.glob("run/seed=*/checkpoints/*.index"))) == 2

@@ -40,7 +40,7 @@ OTHER_STDLIB_MODULES = """
 INSTALLED_MODULES = """
     absl antlr4 astor astunparse certifi charset_normalizer clang cloudpickle colorama contourpy
     cycler dateutil exceptiongroup filelock flatbuffers gast google grpc h5py hydra hydra_plugins
-    idna importlib_metadata importlib_resources iniconfig joblib keras keras_applications
+    idna importlib_metadata importlib_resources iniconfig keras keras_applications
     keras_preprocessing kiwisolver markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
     mpl_toolkits namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy
     psutil py pydevd_plugins pygments pylab pyparsing pytest requests rich setuptools six submitit

@@ -28,13 +28,13 @@ def make_environment(runtime: str) -> Path:
     """
     install = SOURCE / "scripts" / "install.py"
     requirements = SOURCE / "requirements" / f"{runtime}.txt"
-    extras = requirements.with_name("launchers.txt")
+    extras = requirements.with_name("slurm.txt")
     parts = [*sorted(install.parent.glob("*.py")), requirements, extras]
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     environment = CACHE / f"{runtime}-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, install, "--runtime", runtime, "--venv", environment]
-    command += ["--extras", "launchers"]
+    command += ["--extras", "slurm"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         shown = ""
         for line in process.stderr:

@@ -79,18 +79,18 @@ def test_changed_requirements_create_the_environment_again(project: BareProject)
 
 
 def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> None:
-    project.require("launchers", "joblib==1.3.2")
-    for first, name in (({"EXTRAS": "launchers"}, " with launchers"), ({"EXTRAS": ""}, "")):
+    project.require("slurm", "submitit==1.4.6")
+    for first, name in (({"EXTRAS": "slurm"}, " with slurm"), ({"EXTRAS": ""}, "")):
         for environment in (first, {}):
             code, output = project.install(**environment)
             ready = f"Ready: TensorFlow 1.15.5 on Python 3.7.17{name} in {project.venv}"
             assert (code, output.splitlines()[-1]) == (0, ready)
         assert output.count("\n") == 1  # nothing was installed
-    code, output = project.install("--extras", "launcher")
+    code, output = project.install("--extras", "slurms")
     assert (code, len(output.splitlines())) == (2, 1), output
-    assert "EXTRAS=launcher is unknown: there is no " in output
-    project.require("launchers", "joblib==1.3.3")
-    code, output = project.install("--extras", "launchers", PIP_PRINTS="ERROR: pip ran")
+    assert "EXTRAS=slurms is unknown: there is no " in output
+    project.require("slurm", "submitit==1.4.5")
+    code, output = project.install("--extras", "slurm", PIP_PRINTS="ERROR: pip ran")
     assert (code, "pip ran" in output) == (1, True)
 
 

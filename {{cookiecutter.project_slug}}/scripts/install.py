@@ -1,6 +1,6 @@
 """Make the project's environment: find a fitting Python, install the frozen requirements.
 
-    python scripts/install.py [--runtime tf1|tf2] [--extras launchers] [--venv PATH]
+    python scripts/install.py [--runtime tf1|tf2] [--extras slurm] [--venv PATH]
 
 Any Python >= 3.6 runs this file, without further packages. When nothing changed it returns at
 once; what an interrupted run left behind, the next run makes anew.
@@ -121,7 +121,7 @@ def install(runtime: str, extras: str, venv: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's environment.")
     parser.add_argument("--runtime", help="tf1 or tf2 (default: $RUNTIME, what is there, or tf1)")
-    parser.add_argument("--extras", help="launchers (default: $EXTRAS, what is there, or none)")
+    parser.add_argument("--extras", help="slurm (default: $EXTRAS, what is there, or none)")
     parser.add_argument("--venv", help="the environment's folder (default: .venv in the project)")
     arguments = parser.parse_args()
     venv = os.path.abspath(os.path.expanduser(arguments.venv or os.path.join(ROOT, ".venv")))

@@ -4,7 +4,7 @@
     python -m <package>.train data=digits model.hidden=64        other choices and values
     python -m <package>.train run_dir=runs/x trainer.last_step=5000    resume a run
     python -m <package>.train -m model=mlp,cnn seed=1,2,3              each combination, and a table
-    python -m <package>.train -m seed=range(1,9) launcher=joblib       several at a time
+    python -m <package>.train -m seed=range(1,9) jobs=4                four at a time
     python -m <package>.train -m run_dir=runs/y seed=1,2,3             resume a sweep
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,

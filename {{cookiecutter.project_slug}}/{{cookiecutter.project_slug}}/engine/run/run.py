@@ -24,6 +24,7 @@ from ..compat import RUNTIME
 from ..errors import DataError, RunError
 from .files import atomic_write
 from .lock import locked
+from .new_directory import new_directory
 
 logger = logging.getLogger(__name__)
 
@@ -228,19 +229,3 @@ def _read_json(path: str) -> dict[str, Any]:
             return json.load(file)
     except (OSError, ValueError):
         return {}
-
-
-def new_directory(name: str) -> str:
-    """Creates `runs/<time>_<name>`, with a number behind it if that is taken."""
-    stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
-    path, number = stem, 1
-    while True:
-        try:
-            os.makedirs("runs", exist_ok=True)
-            os.mkdir(path)  # fails if another run has just made it
-            return path
-        except FileExistsError:
-            number += 1
-            path = f"{stem}_{number}"
-        except OSError as error:
-            raise RunError(f"{path}: cannot be created ({error.strerror}); set run_dir") from None

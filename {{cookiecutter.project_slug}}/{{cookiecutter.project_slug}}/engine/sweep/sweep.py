@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
-import importlib
+import importlib.util
 import itertools
 import os
 import re
@@ -12,11 +13,13 @@ from typing import Any, Sequence
 
 from omegaconf import DictConfig
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError, check_at_least
+from ..run.lock import locked
 from ..run.metrics import read_metrics
-from ..run.run import new_directory
-from ..settings.config import load_config
-from ..settings.overrides import split_setting, sweep_values
+from ..run.new_directory import new_directory
+from ..settings.config import CONF, load_config
+from ..settings.overrides import change, split_setting, sweep_values, values_in
+from ..settings.store import register
 from ..tools.table import table
 from .jobs import Job, launch
 
@@ -24,44 +27,52 @@ from .jobs import Job, launch
 def sweep(arguments: Sequence[str]) -> int:
     """Runs all combinations of `["model=mlp,cnn", "seed=1,2"]`; returns the worst exit code.
 
-    `launcher=...` says how, and `run_dir=...` where: below one directory, which at the end holds
-    `results.csv`. If it is there already, its runs go on.
+    The settings of conf/sweep.yaml say how, and `run_dir=...` where: below one directory, which at
+    the end holds `results.csv`. If it exists, its runs are resumed.
 
     Raises:
-        ConfigError: a combination has a mistake, which is found before the first one runs.
-        RunError: the directory cannot be written.
+        ConfigError: a combination has an error, which is found before the first one runs.
+        RunError: the directory cannot be written, or another sweep runs in it.
     """
-    own = [text for text in arguments if re.match(r"((trainer\.)?run_dir|launcher)[.=]", text)]
+    keys = r"((trainer\.)?run_dir|launcher|jobs|slurm)[.=]"
+    own = [text for text in arguments if re.match(keys, text)]
     settings = load_config(own, "sweep")
+    _check(settings)
     jobs = combinations([text for text in arguments if text not in own])
     if not jobs:
         raise ConfigError("no run is left: a range is empty")
-    known = settings.run_dir  # where runs may be that go on
-    where = [[f"run_dir={known}/{job.name}"] if known else [] for job in jobs]
-    configs = [load_config([*job.arguments, *place]) for job, place in zip(jobs, where)]
-    if os.path.exists(os.path.join(settings.run_dir, "record.json")):
-        raise ConfigError(f"{settings.run_dir}: is a run; a sweep needs a directory of its own")
-    plugin = settings.launcher._target_.rpartition(".")[0]
-    try:
-        importlib.import_module(plugin)
-    except ModuleNotFoundError:
-        raise ConfigError(
-            f"{plugin}: is not installed; to install it, give the command "
-            "python3 scripts/install.py --extras launchers"
-        ) from None
+    configs = _configs(jobs, settings.run_dir)
     directory = settings.run_dir = settings.run_dir or new_directory("sweep")
-    print(f"sweep directory: {directory} ({len(jobs)} runs)", flush=True)
-    codes, stopped_by = launch(settings, jobs)
-
-    rows = [_row(directory, *each) for each in zip(jobs, configs, codes)]
-    print(table(rows))
-    path = os.path.join(directory, "results.csv")
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    try:
+        os.makedirs(os.path.join(directory, "jobs"), exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be made ({error.strerror}); set run_dir") from None
+    with locked(directory):
+        print(f"sweep directory: {directory} ({len(jobs)} runs)", flush=True)
+        codes, stopped_by = launch(settings, jobs)
+        rows = [_row(directory, *each) for each in zip(jobs, configs, codes)]
+        print(table(rows))
+        path = os.path.join(directory, "results.csv")
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+            writer.writeheader()
+            writer.writerows(rows)
     print(f"{path}\nsweep directory: {directory}")
     return 128 + stopped_by if stopped_by else max(1 if code is None else code for code in codes)
+
+
+def _check(settings: DictConfig) -> None:
+    """Raises ConfigError for mistakes in the sweep's own settings."""
+    check_at_least(1, "conf/sweep.yaml", jobs=settings.jobs)
+    if settings.launcher not in ("local", "slurm"):
+        raise ConfigError(f"launcher={settings.launcher}: expected local or slurm")
+    if settings.launcher == "slurm" and not importlib.util.find_spec("submitit"):
+        raise ConfigError(
+            "launcher=slurm: submitit is not installed; to install it, give the command "
+            "python3 scripts/install.py --extras slurm"
+        )
+    if os.path.exists(os.path.join(settings.run_dir, "record.json")):
+        raise ConfigError(f"{settings.run_dir}: is a run; a sweep needs a directory of its own")
 
 
 def combinations(arguments: Sequence[str]) -> list[Job]:
@@ -74,10 +85,28 @@ def combinations(arguments: Sequence[str]) -> list[Job]:
         swept = {key: text for key, text in chosen.items() if len(values[key]) > 1}
         written = ",".join(f"{key}={text}" for key, text in swept.items()) or "run"
         name = re.sub(r"[^\w.,=+-]", "_", written)
-        if name != written or len(name) > 150:  # no name for a directory, or too long for one
+        if name != written or len(name) > 150:  # not a name for a directory, or too long for one
             name = f"{name[:140]}_{hashlib.sha256(written.encode()).hexdigest()[:8]}"
         jobs[name] = Job(name, swept, [f"{key}={text}" for key, text in chosen.items()])
     return list(jobs.values())
+
+
+def _configs(jobs: Sequence[Job], directory: str) -> list[DictConfig]:
+    """The settings of the runs; raises ConfigError for an error in one of them."""
+    groups = register(CONF)
+    compose = functools.lru_cache(maxsize=None)(load_config)  # slow, but the same for most
+    configs = []
+    for job in jobs:
+        run_dir = os.path.join(directory, job.name)
+        if directory and os.path.exists(run_dir):
+            configs.append(load_config([*job.arguments, f"run_dir={run_dir}"]))
+            continue
+        typed = dict(split_setting(argument) for argument in job.arguments)
+        config = compose(tuple(f"{key}={typed[key]}" for key in typed if key in groups)).copy()
+        changes = {key: text for key, text in typed.items() if key not in groups}
+        change(config, changes, values_in(config), groups)
+        configs.append(config)
+    return configs
 
 
 def _row(directory: str, job: Job, config: DictConfig, code: int | None) -> dict[str, Any]:
