@@ -61,7 +61,7 @@ def test_numbers_of_each_type_and_byte_order_are_read(arrays, batches, tmp_path,
 
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
-def test_an_epoch_holds_each_record_once_and_goes_on_after_a_restart(
+def test_an_epoch_holds_each_record_once_and_resumes_after_a_restart(
     arrays, batches, same, memory_fraction
 ):
     dataset = arrays(memory_fraction=memory_fraction, batch_size=5)
@@ -117,17 +117,17 @@ def test_labels_that_do_not_fit_are_refused(arrays, tmp_path, labels, message):
         arrays(labels="bad.npy")
 
 
-def test_a_label_that_is_no_class_is_named(arrays, tmp_path):
+def test_a_label_that_is_not_a_class_is_named(arrays, tmp_path):
     np.save(tmp_path / "bad.npy", np.arange(10))
     with pytest.raises(DataError, match=r"bad\.npy: record 4: expected labels from 0 to 2, found"):
         find_bad_record(arrays(labels="bad.npy"), "train")
 
 
-def test_files_that_are_damaged_or_missing_are_refused(arrays, tmp_path):
-    whole = (tmp_path / "train_x.npy").read_bytes()
+def test_files_that_are_corrupt_or_missing_are_refused(arrays, tmp_path):
+    complete = (tmp_path / "train_x.npy").read_bytes()
     for name, contents, message in [
-        ("cut.npy", whole[:-1], "mmap length is greater than file size"),
-        ("head.npy", whole[:20], "EOF"),
+        ("cut.npy", complete[:-1], "mmap length is greater than file size"),
+        ("head.npy", complete[:20], "EOF"),
         ("other.npy", b"PNG" * 50, "magic string is not correct"),
         ("cut.npz", (tmp_path / "all.npz").read_bytes()[:-1], "zip file"),
     ]:

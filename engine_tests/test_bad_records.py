@@ -63,7 +63,7 @@ def read(batches):
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
 @pytest.mark.parametrize("spoil", [change, truncate])
-def test_a_damaged_record_is_named(read, directory, memory_fraction, spoil):
+def test_a_corrupt_record_is_named(read, directory, memory_fraction, spoil):
     path = f"{directory}/train-00001-of-00002.tfrecord"
     spoil(path, 7 * record_bytes(path) + 20)
     with pytest.raises(DataError) as error:
@@ -210,7 +210,7 @@ def test_a_file_that_is_gone_is_named(read, tmp_path, kind):
         (".png", lambda data: b"<html>"),
     ],
 )
-def test_a_damaged_image_is_named(tmp_path, ending, spoil):
+def test_a_corrupt_image_is_named(tmp_path, ending, spoil):
     pixels = np.random.RandomState(1).randint(0, 256, [8, 8, 3]).astype(np.uint8)
     encode = tf.image.encode_png if ending == ".png" else tf.io.encode_jpeg
     folder = tmp_path / "train" / "cat"

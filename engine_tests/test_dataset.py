@@ -69,7 +69,7 @@ def test_full_batches_only_and_other_records_left_out_in_each_epoch():
 
 
 @pytest.mark.parametrize("start", [1, 2, 3, 7])
-def test_the_order_goes_on_at_any_step_as_if_it_had_never_stopped(start):
+def test_the_order_resumes_at_any_step_as_if_it_had_never_stopped(start):
     straight = numbers_of(batches(Numbers(batch_size=4), training=True, count=10))
     continued = batches(Numbers(batch_size=4), training=True, count=10 - start, start_step=start)
     assert numbers_of(continued) == straight[start:]
@@ -127,7 +127,7 @@ def test_mnist_features_and_labels_have_their_stated_shapes_types_and_range(digi
     assert set(labels) <= set(range(10))
 
 
-def test_a_label_that_is_no_class_is_refused(digits):
+def test_a_label_that_is_not_a_class_is_refused(digits):
     digits.classes = 9
     with pytest.raises(DataError, match="found 9, expected labels from 0 to 8"):
         digits.prepare()

@@ -19,7 +19,7 @@ def write(path, pixels, encode=tf.image.encode_png):
 
 @pytest.fixture
 def directory(tmp_path):
-    """Colour images of 4 × 6: 3 cats and 5 dogs to train on, 2 of each to test."""
+    """Color images of 4 × 6: 3 cats and 5 dogs to train on, 2 of each to test."""
     for number, pixels in enumerate(PIXELS):
         split, name = "train" if number % 3 else "test", "cat" if number < 5 else "dog"
         write(tmp_path / "images" / split / name / f"{number:02}.png", pixels)
@@ -47,7 +47,7 @@ def test_a_pixel_is_the_mean_of_what_it_covers(directory, batches):
     np.testing.assert_allclose(features, means, atol=0.51 / 255)
 
 
-def test_jpeg_and_grey_images_become_what_is_asked_for(tmp_path, batches):
+def test_jpeg_and_gray_images_become_what_is_asked_for(tmp_path, batches):
     for split in ("train", "test"):
         folder = tmp_path / split / "a"
         write(folder / "1.JPG", np.full([8, 8, 3], 200, np.uint8), tf.io.encode_jpeg)
@@ -70,7 +70,7 @@ def test_an_epoch_of_training_holds_every_image_once(directory, batches, memory_
         np.testing.assert_allclose(features, expected, rtol=1e-5)
 
 
-def test_a_restored_position_goes_on_with_the_very_next_batch(directory, batches, same):
+def test_a_restored_position_resumes_with_the_next_batch(directory, batches, same):
     streamed = dataset(directory, memory_fraction=0.0, shuffle_buffer=3)
     straight = batches(streamed, training=True, count=10)
     assert same(batches(streamed, training=True, count=7, saved_after=3), straight[3:])
@@ -84,13 +84,13 @@ def test_counts_come_from_the_names_alone(directory):
     assert images.class_counts("train").tolist() == [3, 5]
 
 
-def test_paths_are_no_part_of_the_graph(directory):
+def test_paths_are_not_part_of_the_graph(directory):
     with tf.Graph().as_default() as graph:
         dataset(directory).batches("train", training=True)
         assert b"05.png" not in graph.as_graph_def().SerializeToString()
 
 
-def test_other_and_hidden_files_are_passed_over(directory):
+def test_other_and_hidden_files_are_skipped(directory):
     for name in ("notes.txt", ".DS_Store", "._01.png"):
         (directory / "train" / "cat" / name).write_bytes(b"")
     assert dataset(directory).count("train") == 8

@@ -51,7 +51,7 @@ def test_records_in_memory_need_no_saved_position(fit, tmp_path):
     assert not (tmp_path / "run" / "input").exists()
 
 
-def test_after_a_lost_or_damaged_position_training_goes_on_with_a_new_epoch(
+def test_after_a_lost_or_corrupt_position_training_resumes_with_a_new_epoch(
     fit_streamed, tmp_path, variables, caplog
 ):
     fit_streamed("straight", 20)
@@ -85,7 +85,7 @@ class Counter(Dataset):
         return features, labels
 
 
-def test_a_pipeline_that_cannot_be_saved_says_so_at_start_and_begins_a_new_epoch(
+def test_a_pipeline_that_cannot_be_saved_says_so_at_start_and_starts_a_new_epoch(
     fit_streamed, tmp_path, caplog
 ):
     fit_streamed("run", 10, dataset=Counter(batch_size=8))

@@ -140,7 +140,7 @@ def test_a_restart_gives_the_batches_that_would_have_come(
 
 @MODES
 @pytest.mark.parametrize(("form", "file_count"), [(Pairs, 6), (Alone, 2)])
-def test_the_shares_of_workers_are_whole_together_and_do_not_overlap(
+def test_the_shares_of_workers_are_complete_together_and_do_not_overlap(
     form, file_count, in_memory, directory, batches
 ):
     shares = []

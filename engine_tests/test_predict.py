@@ -52,7 +52,7 @@ def test_images_are_predicted_as_accurately_as_the_split_that_they_were_made_of(
         assert sum(row["probabilities"]) == pytest.approx(1)
 
 
-def test_a_large_coloured_photo_becomes_what_the_model_was_trained_on(
+def test_a_large_color_photo_becomes_what_the_model_was_trained_on(
     trained, pictures, tmp_path, capsysbinary
 ):
     folder, pixels, _ = pictures
@@ -64,7 +64,7 @@ def test_a_large_coloured_photo_becomes_what_the_model_was_trained_on(
     np.testing.assert_allclose(small["probabilities"], photo["probabilities"], atol=0.03)
 
 
-def test_a_file_that_is_no_image_is_named_and_the_others_are_done(trained, pictures, capsys):
+def test_a_file_that_is_not_an_image_is_named_and_the_others_are_done(trained, pictures, capsys):
     folder, _, _ = pictures
     (folder / "001.png").write_bytes((folder / "001.png").read_bytes()[:80])
     (folder / "notes.txt").write_text("not asked for")
@@ -93,7 +93,7 @@ def test_csv_holds_the_same_numbers_as_json_lines(trained, pictures, tmp_path):
         assert float(cells["probabilities.7"]) == row["probabilities"][7]
 
 
-def test_predictions_are_written_batch_by_batch_and_the_file_appears_only_when_whole(
+def test_predictions_are_written_batch_by_batch_and_the_file_appears_only_when_complete(
     trained, pictures, tmp_path, monkeypatch
 ):
     written, encode = [], Lines.encode
@@ -154,7 +154,7 @@ def test_other_files_are_read_as_the_dataset_reads_its_own(tmp_path):
     ]
 
 
-def test_records_are_predicted_and_a_damaged_one_is_named_with_nothing_written(tmp_path):
+def test_records_are_predicted_and_a_corrupt_one_is_named_with_nothing_written(tmp_path):
     random = np.random.RandomState(1)
     records = [{"image": random.bytes(4), "label": n % 2} for n in range(20)]
     for split in ("train", "test"):

@@ -24,7 +24,7 @@ def words(tmp_path):
     return words
 
 
-def test_words_are_whole_numbers_padded_with_zeros(words, batches):
+def test_words_are_integers_padded_with_zeros(words, batches):
     (features, labels), *_ = batches(words(), "test")
     assert features["sequence"].dtype == np.int32
     # The first file holds every other sequence.
@@ -43,7 +43,7 @@ def test_several_numbers_at_each_time_are_of_one_width(tmp_path, batches):
 
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
-def test_training_in_buckets_goes_on_after_a_restart(words, batches, same, memory_fraction):
+def test_training_in_buckets_resumes_after_a_restart(words, batches, same, memory_fraction):
     dataset = words(memory_fraction=memory_fraction, buckets=[4, 8], shuffle_buffer=5)
     straight = batches(dataset, count=9, training=True)
     lengths = [length for features, _ in straight for length in features["length"]]
@@ -71,7 +71,7 @@ def test_numbers_that_do_not_fill_the_width_are_named(tmp_path):
         find_bad_record(Sequences(str(tmp_path), 2, 1), "test")
 
 
-def test_a_label_that_is_no_class_is_named(tmp_path):
+def test_a_label_that_is_not_a_class_is_named(tmp_path):
     examples = [{"sequence": np.zeros(3), "label": label} for label in (0, 1, 2)]
     write_tfrecords(str(tmp_path), "test", examples)
     with pytest.raises(DataError, match="record 3: expected labels from 0 to 1, found 2"):

@@ -47,7 +47,7 @@ def test_rows_come_in_the_order_of_the_query(sqlite, batches):
 
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
-def test_an_epoch_holds_each_row_once_and_goes_on_after_a_restart(
+def test_an_epoch_holds_each_row_once_and_resumes_after_a_restart(
     sqlite, batches, same, memory_fraction
 ):
     dataset = sqlite(memory_fraction=memory_fraction)

@@ -41,7 +41,7 @@ def test_the_named_columns_of_all_files_come_in_order(table, batches):
 
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
-def test_an_epoch_holds_each_row_once_and_goes_on_after_a_restart(
+def test_an_epoch_holds_each_row_once_and_resumes_after_a_restart(
     table, batches, same, memory_fraction
 ):
     dataset = table(memory_fraction=memory_fraction, batch_size=1)
@@ -73,7 +73,9 @@ def test_another_delimiter_separates_cells(table, batches, tmp_path):
         ("1,t,2,2.5", "expected labels from 0 to 1, found 2"),
     ],
 )
-def test_a_cell_that_is_no_number_is_named_with_file_row_and_column(table, tmp_path, row, message):
+def test_a_cell_that_is_not_a_number_is_named_with_file_row_and_column(
+    table, tmp_path, row, message
+):
     with open(tmp_path / "train2.csv", "a") as file:
         file.write(f"\n\n{row}\n")
     with pytest.raises(DataError, match=rf"train2\.csv: row 5: {message}.*; fix the file"):
@@ -98,7 +100,7 @@ def test_a_pattern_that_matches_no_file_is_refused(table):
         dataset.prepare()
 
 
-def test_a_file_that_is_no_text_is_refused(table, tmp_path):
+def test_a_file_that_is_not_text_is_refused(table, tmp_path):
     (tmp_path / "train1.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"train1\.csv: .*expected CSV in UTF-8"):
         table()

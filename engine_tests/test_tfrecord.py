@@ -49,12 +49,12 @@ def test_examples_go_to_the_files_in_turn(directory, batches):
 
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
 def test_an_epoch_holds_every_example_once(directory, batches, memory_fraction):
-    whole = dataset(directory, batch_size=50, memory_fraction=memory_fraction)
-    found = batches(whole, training=True, count=1)
+    records = dataset(directory, batch_size=50, memory_fraction=memory_fraction)
+    found = batches(records, training=True, count=1)
     assert sorted(found[0][1].tolist()) == sorted(LABELS.tolist())
 
 
-def test_a_restored_position_goes_on_with_the_very_next_batch(directory, batches, same):
+def test_a_restored_position_resumes_with_the_next_batch(directory, batches, same):
     streamed = dataset(directory, memory_fraction=0.0, shuffle_buffer=20)
     straight = batches(streamed, training=True, count=10)
     assert same(batches(streamed, training=True, count=7, saved_after=3), straight[3:])
@@ -115,6 +115,6 @@ def test_no_files_are_refused_with_the_place_where_they_were_expected(tmp_path):
         dataset(str(tmp_path / "none")).count("train")
 
 
-def test_a_label_that_is_no_class_fails_before_it_reaches_a_gpu(directory, batches):
+def test_a_label_that_is_not_a_class_fails_before_it_reaches_a_gpu(directory, batches):
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected labels from 0 to 8, found"):
         batches(dataset(directory, classes=9), "test")

@@ -1,4 +1,4 @@
-"""Random changes of images while training: of a whole batch at once, the same after a restart.
+"""Random changes of images while training: a batch at once, the same after a restart.
 
 Each function takes images float32 [batch, rows, columns, channels] and keys int64 [batch], and
 returns the same shape. What happens to an image depends on its key alone, not on its batch.

@@ -27,7 +27,7 @@ class Dataset:
             checkpoint. Raise it if the loss differs from batch to batch in a biased way.
         parallel_calls: batches (streaming: also files and records) worked on at a time.
         balance: 0 takes the classes as they come, 1 each equally often: records are repeated (in
-            memory) or left out (streaming).
+            memory) or skipped (streaming).
         buckets: ascending lengths, for records with `padding`: a batch holds records between two.
     """
 

@@ -1,4 +1,4 @@
-"""Generated digits in MNIST's format: the whole real path without a network."""
+"""Generated digits in MNIST's format: the real path, without a network."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
     Raises:
         DataError: there are fewer records than one batch.
     """
-    whole = source.shard[1] == 1
-    count = source.count(split) if whole else count_records(source, split, source.shard)
+    alone = source.shard[1] == 1
+    count = source.count(split) if alone else count_records(source, split, source.shard)
     full = full_batches(source, split, count)
     elements = decoded(source, elements_of(source, split, source.shard))
     shares = class_weights(source, split) if source.balance else None

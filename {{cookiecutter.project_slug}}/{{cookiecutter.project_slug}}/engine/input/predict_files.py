@@ -48,7 +48,7 @@ class PredictFiles:
             source.prepare()
 
     def batches(self) -> tf.data.Dataset:
-        """Batches of (id, features), id int64 [batch]; files that are not images are left out."""
+        """Batches of (id, features), id int64 [batch]; files that are not images are skipped."""
         source = self._source
         if self._from_file:
             files = tf.data.Dataset.from_tensor_slices(self.files)

@@ -75,7 +75,7 @@ def _full_batches(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _draw(source: Source, weights: np.ndarray) -> Callable[..., tf.Tensor]:
-    """A filter that lets the rarest class through, and of the others as many as wanted."""
+    """A filter that keeps the rarest class, and of the others a share."""
     chances = tf.constant(weights / weights.max(), tf.float32)
 
     @native
