@@ -61,7 +61,7 @@ def test_of_many_classes_there_is_no_matrix_and_the_log_says_so(caplog):
     assert confusion_matrix(numbers[:1000], numbers[:1000]).trace() == 1000
 
 
-def test_the_result_lies_in_the_run_unless_told_and_the_table_names_it(trained, tmp_path, capsys):
+def test_the_result_lies_in_the_run_by_default_and_the_table_names_it(trained, tmp_path, capsys):
     run = shutil.copytree(trained(), str(tmp_path / "moved"))
     assert evaluate([f"run_dir={run}"]) == 0
     header, numbers, *paths = capsys.readouterr().out.splitlines()

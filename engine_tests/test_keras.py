@@ -135,7 +135,7 @@ def test_a_restart_gives_the_weights_and_evaluations_of_a_run_that_was_never_sto
 
 
 class At(tf.keras.callbacks.Callback):
-    """A user's own callback: does something after so many batches, and keeps epochs' numbers."""
+    """A user's own callback: acts after n batches, and keeps epochs' numbers."""
 
     def __init__(self, batches=0, action=None):
         super().__init__()
@@ -350,7 +350,7 @@ def test_a_loss_may_be_an_object_and_outputs_may_be_a_dict(keras_fit, tmp_path):
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
-    (tmp_path / "model.h5").write_text("damaged")
+    (tmp_path / "model.h5").write_text("corrupt")
     for name in ("model.h5", "missing.h5"):
         with pytest.raises(RunError, match=f"{name}: cannot be read; expected"):
             load_model(str(tmp_path / name))

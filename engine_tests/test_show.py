@@ -101,7 +101,7 @@ def test_sequences_come_with_a_histogram_of_the_lengths_of_all_records():
         ("file_name=x", "file_name: there is no such setting; did you mean file"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(drawn, setting, message):
+def test_an_error_is_one_line(drawn, setting, message):
     with pytest.raises(ConfigError, match=message):
         show([*drawn, setting])
 

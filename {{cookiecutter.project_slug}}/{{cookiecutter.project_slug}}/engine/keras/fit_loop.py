@@ -49,7 +49,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
             while self._step < self.last_step and not self.compiled.stop_training:
                 epoch, done = divmod(self._step, self.steps_per_epoch)
                 left = self.last_step - self._step
-                # The rest of an epoch that was begun, then complete ones, then a part of one.
+                # The rest of a started epoch, then complete ones, then a part of one.
                 complete = 0 if done else left // self.steps_per_epoch
                 self.compiled.fit(
                     steps_per_epoch=min(self.steps_per_epoch - done, left),

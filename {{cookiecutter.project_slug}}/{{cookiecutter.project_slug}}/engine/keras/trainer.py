@@ -14,7 +14,6 @@ from ..errors import ConfigError
 from ..graph.step import Nest, total
 from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph, run_scaffold
-from ..loop.last_step import LastStepHook
 from ..loop.lifecycle import Hooks
 from ..loop.profile import ProfileHook
 from ..loop.progress import ProgressHook
@@ -23,7 +22,7 @@ from ..run.run import Run
 from .fit_loop import FitLoop
 from .hdf5 import save_model
 
-# Settings of a session trainer that would change nothing here.
+# Settings of the session trainer that would change nothing here.
 UNUSED = (
     "hooks",
     "profile_steps",
@@ -126,8 +125,7 @@ class KerasTrainer(SessionTrainer):
 
     def _hooks(self, graph: TrainingGraph, run: Run, last_step: int) -> Hooks:
         """Those of the session trainer that need no tensors of the step, and the loop."""
-        # Keras ends the loop, and has progress bars of its own.
-        others = (LastStepHook, ProfileHook, ProgressHook)
+        others = (ProfileHook, ProgressHook)
         hooks = [h for h in super()._hooks(graph, run, last_step) if not isinstance(h, others)]
         loop = graph.loop
         loop.directory = run.directory
