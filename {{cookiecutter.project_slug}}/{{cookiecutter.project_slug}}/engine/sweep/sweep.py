@@ -51,18 +51,18 @@ def sweep(arguments: Sequence[str]) -> int:
         print(f"sweep directory: {directory} ({len(jobs)} runs)", flush=True)
         codes, stopped_by = launch(settings, jobs)
         rows = [_row(directory, *each) for each in zip(jobs, configs, codes)]
-        print(table(rows))
         path = os.path.join(directory, "results.csv")
         with open(path, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
             writer.writeheader()
             writer.writerows(rows)
+    print(table(rows))  # after the file: the terminal may be closed
     print(f"{path}\nsweep directory: {directory}")
     return 128 + stopped_by if stopped_by else max(1 if code is None else code for code in codes)
 
 
 def _check(settings: DictConfig) -> None:
-    """Raises ConfigError for mistakes in the sweep's own settings."""
+    """Raises ConfigError for an error in the sweep's own settings."""
     check_at_least(1, "conf/sweep.yaml", jobs=settings.jobs)
     if settings.launcher not in ("local", "slurm"):
         raise ConfigError(f"launcher={settings.launcher}: expected local or slurm")
