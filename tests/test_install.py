@@ -113,7 +113,7 @@ def test_a_failing_pip_leaves_nothing_and_says_why_in_one_line(
 def test_a_killed_run_is_repaired_by_the_next_which_waits_for_its_orphans(
     project: BareProject,
 ) -> None:
-    killed = project.start_until_pip(seconds="1")
+    killed = project.start_until_pip(seconds="3")
     killed.kill()
     killed.wait()
     (project.venv / "half-made").touch()
