@@ -4,10 +4,8 @@
 FROM python:3.7.17-slim-bookworm
 WORKDIR /project
 # Process 1 of a container has no default actions for signals: tini passes them on.
-# hadolint ignore=DL3008
-RUN apt-get update \
- && apt-get install -y --no-install-recommends tini \
- && rm -rf /var/lib/apt/lists/*
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update && apt-get install -y --no-install-recommends tini
 COPY requirements/tf1.txt requirements/
 RUN pip install --no-cache-dir -r requirements/tf1.txt
 COPY . .

@@ -6,10 +6,8 @@ FROM python:3.12.12-slim-bookworm
 ARG EXTRA=""
 WORKDIR /project
 # Process 1 of a container has no default actions for signals: tini passes them on.
-# hadolint ignore=DL3008
-RUN apt-get update \
- && apt-get install -y --no-install-recommends tini \
- && rm -rf /var/lib/apt/lists/*
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update && apt-get install -y --no-install-recommends tini
 COPY requirements/tf2.txt requirements/
 RUN pip install --no-cache-dir "tensorflow${EXTRA}" -r requirements/tf2.txt
 COPY . .
