@@ -11,6 +11,7 @@ import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data import Digits
@@ -109,7 +110,8 @@ def heeded_signals():
 def start(tmp_path, digits_directory):
     """start(*words) -> `train <words>`, first of a group of processes, printing to tmp_path/output.
 
-    It trains on the digits, in tmp_path/run; it is killed after the test, or after three minutes.
+    It trains on the digits, in tmp_path/run; it is killed, with all that it
+    started after the test, or after three minutes.
     """
     ends = contextlib.ExitStack()
 
@@ -124,9 +126,17 @@ def start(tmp_path, digits_directory):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        timer = threading.Timer(180, process.kill)
+
+        def kill() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                tree = psutil.Process(process.pid)
+                for each in [*tree.children(recursive=True), tree]:
+                    each.kill()
+            process.poll()
+
+        timer = threading.Timer(180, kill)
         timer.start()
-        ends.callback(process.kill)
+        ends.callback(kill)
         ends.callback(timer.cancel)
         return process
 
