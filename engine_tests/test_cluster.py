@@ -232,21 +232,21 @@ def test_a_task_answers_while_something_listens():
 
 @pytest.mark.parametrize("jobs", [{"worker": 2}, {"chief": 1, "worker": 1}])
 @pytest.mark.parametrize("memory_fraction", [0.25, 0.0])
-def test_the_shares_of_those_who_train_are_the_whole_and_overlap_nowhere(
+def test_the_shares_of_those_who_train_hold_each_record_once(
     digits, batches, jobs, memory_fraction
 ):
     places = {job: [f"{job}{i}:1" for i in range(jobs[job])] for job in jobs}
     places["ps"] = ["ps:1"]
     digits.prepare()
     digits.memory_fraction = memory_fraction
-    whole, shares = images(batches(digits)), []
+    records, shares = images(batches(digits)), []
     for job in jobs:
         for index in range(jobs[job]):
             digits.shard = tf_config(places, job, index).shard
             shares.append(images(batches(digits, count=5, training=True)))
-    assert len(whole) == 640
+    assert len(records) == 640
     assert [len(share) for share in shares] == [320, 320]
-    assert shares[0] | shares[1] == whole
+    assert shares[0] | shares[1] == records
     for job, role in (("ps", "ps"), ("evaluator", "evaluator")):
         cluster = tf_config(places, job)
         assert (cluster.role, cluster.shard) == (role, (0, 1))

@@ -1,4 +1,4 @@
-"""Clusters of this machine: they end, whoever is killed meanwhile, and leave one whole run."""
+"""Clusters of this machine: they end, whoever is killed meanwhile, and leave one complete run."""
 
 import contextlib
 import glob
@@ -120,7 +120,7 @@ def test_a_cluster_trains_evaluates_and_ends_with_one_run_written_by_the_chief(
     assert len(finished) == 2  # both workers
 
 
-def test_the_others_go_on_with_a_chief_that_is_killed_and_started_again(
+def test_the_others_train_on_with_a_chief_that_is_killed_and_started_again(
     launched, tmp_path, checkpoint_steps
 ):
     run = tmp_path / "run"
