@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import statistics
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from environments import ROOT, SOURCE
+from environments import ROOT
 
 VERSION = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))["_template_version"]
 
@@ -39,18 +38,6 @@ def test_no_file_names_a_place_on_somebodys_machine():
         # All but pictures is UTF-8; these may have remarks in them.
         text = file.read_text("latin-1" if file.suffix == ".png" else "utf-8")
         assert not place.search(text), file
-
-
-def test_each_file_is_short_and_what_a_newcomer_reads_is_800_lines():
-    package = SOURCE / "{{cookiecutter.project_slug}}"
-    lines = {file: len(file.read_text("utf-8").splitlines()) for file in package.rglob("*.py")}
-    assert max(lines.values()) <= 250
-    assert statistics.median(lines.values()) <= 90
-    readme = (SOURCE / "README.md").read_text("utf-8")
-    reading = re.search(r"## What to read\n.*?:(.*?)\n\n", readme, re.S)[1]
-    files = re.findall(r"`([\w/]+\.py)`", reading)
-    assert len(files) >= 6
-    assert sum(lines[package / file] for file in files) <= 800
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such bit")
