@@ -546,7 +546,7 @@ def test_a_directory_that_is_no_run_of_ours_is_refused_and_left_alone(fit, tmp_p
 
 def test_a_run_directory_that_cannot_be_made_is_named(fit, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/run: cannot be made \(Not a directory\)"):
+    with pytest.raises(RunError, match=r"file/run: cannot be created \(Not a directory\)"):
         fit(tmp_path / "file" / "run")
 
 

@@ -75,7 +75,7 @@ class SessionTrainer(TrainerSettings):
         return last_metrics(run.metrics, dataset.evaluation_split)
 
     def _train(self, graph: TrainingGraph, run: Run, last_step: int) -> None:
-        step = lifecycle.resume(run)
+        step = lifecycle.resume(self, run)
         run.write_start()
         hooks = graph.loop.hooks = self._hooks(graph, run, last_step)
         nan = next(hook for hook in hooks if isinstance(hook, NanHook))

@@ -35,7 +35,6 @@ def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
     if settings.alone:
         check_alone()
     start_threads(settings.session_config)
-    warn_of_unused_gpu(settings.gpus)
     dataset.prepare()
     last_step = last_step_of(settings, dataset)
     with locate_bad_record(dataset):
@@ -90,11 +89,12 @@ def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: i
     return bool(reason)
 
 
-def resume(run: Run) -> int:
+def resume(settings: TrainerSettings, run: Run) -> int:
     """Chooses the checkpoint to start from and drops what was logged after it; returns its step.
 
-    A killed run logged steps that it now takes again.
+    A killed run logged steps that it now takes again. The log begins with a GPU that is not used.
     """
+    warn_of_unused_gpu(settings.gpus)
     checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
     if checkpoint and not run.shared:
         restore_next(run.checkpoints, checkpoint, tf.global_variables())

@@ -38,7 +38,9 @@ class EveryHook(tf.train.SessionRunHook):
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
-        check_at_least(0, "EveryHook", every_n_steps=every_n_steps, every_n_secs=every_n_secs)
+        check_at_least(
+            0, type(self).__name__, every_n_steps=every_n_steps, every_n_secs=every_n_secs
+        )
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
