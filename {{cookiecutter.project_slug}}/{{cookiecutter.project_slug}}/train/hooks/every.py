@@ -17,8 +17,7 @@ class EveryHook(tf.train.SessionRunHook):
     """Acts after each step that is a multiple of `every_n_steps`, or every `every_n_secs`.
 
     Multiples of the global step, not of the steps since a restart: a run that resumes at 150 acts
-    at 200 and 300, like one that was never stopped. (TensorFlow's hooks count from where they
-    started.) Subclasses implement `act`, and `fetches` for values of the step:
+    at 200 and 300, like one that was never stopped. Subclasses implement `act`, and `fetches`:
 
         for hook in hooks: hook.begin()                 # the graph may still grow
         for hook in hooks: hook.after_create_session()  # the variables have their values
@@ -38,9 +37,8 @@ class EveryHook(tf.train.SessionRunHook):
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
-        check_at_least(
-            0, type(self).__name__, every_n_steps=every_n_steps, every_n_secs=every_n_secs
-        )
+        name = type(self).__name__
+        check_at_least(0, name, every_n_steps=every_n_steps, every_n_secs=every_n_secs)
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
@@ -78,7 +76,7 @@ class EveryHook(tf.train.SessionRunHook):
 
     def begin(self) -> None:
         self._global_step = tf.train.get_or_create_global_step()
-        # In another's session there may be none; then the step is read in a run of its own.
+        # In another's session there may be none; the step is then read in a run of its own.
         self._after_update = (tf.get_collection(STEP_AFTER_UPDATE) or [tf.no_op()])[0]
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
