@@ -13,7 +13,7 @@ from my_project.data import Digits
 from my_project.engine.errors import ConfigError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools import speed
-from my_project.engine.tools.bottleneck import advise
+from my_project.engine.tools.speed import advise
 from my_project.model import MLP
 from my_project.train.trainer import SessionTrainer
 

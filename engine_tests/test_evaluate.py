@@ -15,7 +15,7 @@ from my_project.engine.loop.evaluation import Evaluation
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import load_config
 from my_project.engine.tools.command import run_command
-from my_project.engine.tools.confusion import confusion_matrix
+from my_project.engine.tools.plots import confusion_matrix
 from my_project.engine.tools.restored import Restored, find_checkpoint
 from my_project.evaluate import evaluate
 

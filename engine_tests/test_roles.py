@@ -17,7 +17,7 @@ from my_project.engine.cluster.session import ClusterSessionCreator
 from my_project.engine.cluster.trainer import ClusterTrainer
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.keras.trainer import KerasTrainer
-from my_project.engine.loop.signals import SignalHook
+from my_project.engine.loop.stop import SignalHook
 from my_project.engine.run.metrics import read_metrics
 from my_project.model import MLP
 

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from my_project.data import Dataset
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
-from my_project.engine.input.summary import reading_mode, summary
+from my_project.engine.input.sizes import reading_mode, summary
 from my_project.engine.tools.contact_sheet import contact_sheet
 from my_project.show import show
 

@@ -21,7 +21,7 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 146,
+    "files": 136,
     "lines": 9900,
     "lines of the package": 7950,
     "lines above the engine": 1700,
@@ -184,7 +184,7 @@ def test_each_file_is_short():
     counts = {file: lines(file) for file in PACKAGE.rglob("*.py")}
     assert max(counts.values()) <= 250, max(counts, key=counts.get)
     # Without those that are empty, which would make any file look short.
-    assert statistics.median(count for count in counts.values() if count) <= 85
+    assert statistics.median(count for count in counts.values() if count) <= 90
 
 
 def test_the_reading_path_holds_the_contracts(default_bake):

@@ -27,7 +27,7 @@ def benchmark(arguments: list[str]) -> int:
         raise ConfigError(f"seconds={config.seconds}: expected more than 0")
     # Not above: an error in the settings need not wait for TensorFlow.
     from .engine.run.files import atomic_write
-    from .engine.tools.bottleneck import advise, measure_all
+    from .engine.tools.speed import advise, measure_all
 
     speeds = measure_all(arguments, config)
     advice = advise({name: speed["examples_per_sec"] for name, speed in speeds.items()})

@@ -15,8 +15,7 @@ from __future__ import annotations
 import sys
 
 from .engine.tools.command import run_command
-from .engine.tools.several_runs import configs_of_runs, different_settings
-from .engine.tools.table import table
+from .engine.tools.table import configs_of_runs, different_settings, table
 
 
 def evaluate(arguments: list[str]) -> int:

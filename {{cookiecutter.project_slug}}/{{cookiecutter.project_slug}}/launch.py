@@ -26,7 +26,7 @@ import time
 from typing import Any, Callable, Iterator, Sequence
 
 from .engine.errors import ConfigError
-from .engine.run.new_directory import new_directory
+from .engine.run.files import new_directory
 from .engine.settings.config import load_config
 from .engine.tools.command import run_command
 

@@ -22,7 +22,7 @@ def show(arguments: list[str]) -> int:
     config = load_config(arguments, "show")
     # Not above: an error in the settings need not wait for TensorFlow.
     from .engine.input.bad_records import locate_bad_record
-    from .engine.input.summary import summary
+    from .engine.input.sizes import summary
     from .engine.run.files import atomic_write
     from .engine.tools.contact_sheet import contact_sheet
 

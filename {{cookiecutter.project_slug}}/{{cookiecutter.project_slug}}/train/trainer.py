@@ -12,12 +12,11 @@ from ..engine.loop import lifecycle
 from ..engine.loop.checkpoint import CheckpointHook
 from ..engine.loop.evaluation import Evaluation
 from ..engine.loop.graph import TrainingGraph, build_training_graph
-from ..engine.loop.last_step import LastStepHook
 from ..engine.loop.nan import NanHook
 from ..engine.loop.profile import ProfileHook
 from ..engine.loop.progress import ProgressHook
 from ..engine.loop.settings import TrainerSettings
-from ..engine.loop.signals import SignalHook
+from ..engine.loop.stop import LastStepHook, SignalHook
 from ..engine.loop.stream_position import position_hooks
 from ..engine.run.metrics import last_metrics
 from ..engine.run.run import Run

@@ -9,7 +9,7 @@ from typing import Any, Iterator
 import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
-from ..loop.signals import SignalHook
+from ..loop.stop import SignalHook
 from ..run.checkpoints import step_of
 from .cluster import looks
 from .role import Role

@@ -12,8 +12,7 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from ..loop.last_step import LastStepHook
-from ..loop.signals import SignalHook
+from ..loop.stop import LastStepHook, SignalHook
 from .cluster import POLL_SECS, looks
 from .role import Role
 

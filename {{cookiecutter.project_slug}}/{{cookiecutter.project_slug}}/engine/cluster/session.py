@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
-from ..loop.signals import SignalHook
+from ..loop.stop import SignalHook
 from .cluster import POLL_SECS, looks
 from .role import Role
 

@@ -17,7 +17,7 @@ from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph
 from ..loop.lifecycle import Hooks, last_step_of
 from ..loop.nan import NanHook
-from ..loop.signals import SignalHook
+from ..loop.stop import SignalHook
 from ..run.checkpoints import step_of
 from ..run.devices import start_threads
 from ..run.metrics import is_evaluated, last_metrics

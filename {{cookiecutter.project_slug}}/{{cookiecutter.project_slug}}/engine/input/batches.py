@@ -10,9 +10,9 @@ import tensorflow.compat.v1 as tf
 from ..errors import ConfigError, check_at_least
 from .elements import batched, decoded, elements_of, in_threads, native, to_batch
 from .memory import memory_batches
+from .sizes import reading_mode
 from .source import Source
 from .streaming import streamed_batches
-from .summary import reading_mode
 
 logger = logging.getLogger(__name__)
 

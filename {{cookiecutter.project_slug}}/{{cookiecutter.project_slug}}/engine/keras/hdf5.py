@@ -18,7 +18,7 @@ from ..errors import ConfigError, RunError
 from ..graph.step import Nest
 from ..run.files import atomic_write
 from ..settings.config import instantiate
-from ..tools.flat import flat
+from ..tools.table import flat
 
 TRAINED_WITH = "trained_with"  # JSON; not an attribute, which HDF5 limits to 64 KB
 

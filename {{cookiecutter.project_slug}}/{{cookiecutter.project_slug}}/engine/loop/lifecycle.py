@@ -19,9 +19,9 @@ from ..run.checkpoints import newest_checkpoint, restore_next
 from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
-from .events import drop_events_after
 from .settings import TrainerSettings
-from .signals import SignalHook
+from .stop import SignalHook
+from .summaries import drop_events_after
 
 logger = logging.getLogger(__name__)
 

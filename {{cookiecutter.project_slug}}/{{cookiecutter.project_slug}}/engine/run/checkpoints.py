@@ -1,9 +1,10 @@
-"""Which checkpoint a run resumes from: the newest that is complete and fits the model."""
+"""Which checkpoint a run resumes from: the newest that is complete and fits; and the best one."""
 
 from __future__ import annotations
 
 import functools
 import glob
+import json
 import logging
 import os
 import re
@@ -125,3 +126,14 @@ def step_of(prefix: str) -> int:
     """The global step in a checkpoint's name; -1 if it has none."""
     step = prefix.rpartition("-")[2]
     return int(step) if step.isdigit() else -1
+
+
+def read_best(directory: str) -> dict[str, Any]:
+    """What `best.json` says, with the path of the checkpoint; empty if there is none."""
+    try:
+        with open(os.path.join(directory, "best.json"), encoding="utf-8") as file:
+            best = json.load(file)
+        best["checkpoint"] = os.path.join(directory, best["checkpoint"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return best if os.path.exists(f"{best['checkpoint']}.index") else {}

@@ -1,8 +1,9 @@
-"""Files that are complete as soon as they have their name."""
+"""Files that are complete as soon as they have their name, and directories of new runs."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import uuid
 from typing import IO, Iterator
@@ -38,3 +39,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 "has room"
             ) from error
         raise
+
+
+def new_directory(name: str) -> str:
+    """Creates `runs/<time>_<name>`, with a number behind it if that is taken."""
+    stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")
+    path, number = stem, 1
+    while True:
+        try:
+            os.makedirs("runs", exist_ok=True)
+            os.mkdir(path)  # fails if another run has just made it
+            return path
+        except FileExistsError:
+            number += 1
+            path = f"{stem}_{number}"
+        except OSError as error:
+            raise RunError(f"{path}: cannot be created ({error.strerror}); set run_dir") from None

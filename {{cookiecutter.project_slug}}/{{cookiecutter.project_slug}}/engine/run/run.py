@@ -22,9 +22,8 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ..compat import RUNTIME
 from ..errors import DataError, RunError
-from .files import atomic_write
+from .files import atomic_write, new_directory
 from .lock import locked
-from .new_directory import new_directory
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ import pathlib
 from typing import Sequence
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,7 +16,6 @@ from yaml import YAMLError
 
 from ..errors import ConfigError
 from .overrides import change, nearest_to, split_setting, values_in
-from .store import PLACES, register
 from .targets import instantiate
 
 __all__ = ["CONF", "instantiate", "load_config"]
@@ -25,6 +25,17 @@ CONF = str(pathlib.Path(__file__).absolute().parents[2] / "conf")
 # What a resumed run may not change: the weights would belong to neither setting.
 FIXED = ("seed", "data.", "model.", "trainer.seed", "trainer.limit_batches")
 FREE = ("data.directory",)  # the same data may be elsewhere
+
+# File -> group of its keys @ where the settings of the chosen one go, as Hydra's overrides say it.
+FILES = {
+    "optimizers.yaml": "optimizer@model.optimizer",
+    "schedules.yaml": "schedule@model.schedule",
+    "losses.yaml": "loss@model.loss",
+    "debug.yaml": "debug@_global_",
+    "commands.yaml": "command@_global_",
+    "shared.yaml": "",  # sections that other files include
+}
+PLACES = {place.partition("@")[0]: place for place in FILES.values()}
 
 
 def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
@@ -133,3 +144,19 @@ def _check_same(before: DictConfig, now: DictConfig, changes: dict[str, str]) ->
             f"this run was started with other settings: {'; '.join(different)}; leave them as "
             f"they were, start a new run, or edit {now.run_dir}/config.yaml if you mean it"
         )
+
+
+def register(conf: str) -> dict[str, list[str]]:
+    """Tells Hydra of them; returns group -> all options, with the files in a folder of its name."""
+    options: dict[str, list[str]] = {}
+    for file, place in FILES.items():
+        group = place.partition("@")[0]
+        for name, node in OmegaConf.load(f"{conf}/{file}").items():
+            ConfigStore.instance().store(group=group or None, name=name, node=node)
+            options.setdefault(group, []).append(name)
+    for path in pathlib.Path(conf).glob("*/*.yaml"):
+        names = options.setdefault(path.parent.name, [])
+        if path.stem in names:
+            raise ConfigError(f"{path}: {path.stem} is a key of another file in conf/; rename one")
+        names.append(path.stem)
+    return {group: sorted(names) for group, names in options.items() if group}

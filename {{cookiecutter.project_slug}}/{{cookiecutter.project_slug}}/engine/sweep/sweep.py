@@ -14,12 +14,11 @@ from typing import Any, Sequence
 from omegaconf import DictConfig
 
 from ..errors import ConfigError, RunError, check_at_least
+from ..run.files import new_directory
 from ..run.lock import locked
 from ..run.metrics import read_metrics
-from ..run.new_directory import new_directory
-from ..settings.config import CONF, load_config
+from ..settings.config import CONF, load_config, register
 from ..settings.overrides import change, split_setting, sweep_values, values_in
-from ..settings.store import register
 from ..tools.table import table
 from .jobs import Job, launch
 

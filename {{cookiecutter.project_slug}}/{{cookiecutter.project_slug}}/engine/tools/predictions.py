@@ -16,8 +16,8 @@ from ..errors import DataError
 from ..input.bad_records import locate_bad_record
 from ..input.predict_files import PredictFiles
 from ..run.files import atomic_write
-from .flat import flat
 from .restored import Restored
+from .table import flat
 
 
 def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") -> list[str]:

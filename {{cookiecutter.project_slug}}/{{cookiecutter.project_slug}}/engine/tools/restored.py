@@ -13,8 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
-from ..run.best import read_best
-from ..run.checkpoints import check_same_variables, checkpoints_in, newest_checkpoint, step_of
+from ..run.checkpoints import (
+    check_same_variables,
+    checkpoints_in,
+    newest_checkpoint,
+    read_best,
+    step_of,
+)
 from ..run.devices import start_threads
 from ..run.run import Run
 from ..settings.config import instantiate

@@ -12,8 +12,7 @@ from ..errors import ConfigError
 from ..input.bad_records import locate_bad_record
 from ..loop.evaluation import Evaluation
 from ..run.files import atomic_write
-from .confusion import confusion_matrix, confusion_picture, labels_and_classes
-from .curves import curves
+from .plots import confusion_matrix, confusion_picture, curves, labels_and_classes
 from .restored import Restored
 
 

@@ -11,8 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..input.elements import CPU
-from .flat import flat
 from .restored import Restored
+from .table import flat
 
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 

@@ -11,7 +11,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from ...engine.run.best import read_best
+from ...engine.run.checkpoints import read_best
 from ...engine.run.files import atomic_write
 from .evaluate import AfterEvaluationHook, EvaluateHook
 

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from ...engine.errors import ConfigError
 from ...engine.loop.evaluation import Evaluation
-from ...engine.loop.events import EventsHook
+from ...engine.loop.summaries import EventsHook
 from ...engine.run.metrics import append_metrics, is_evaluated
 from .every import EveryHook
 

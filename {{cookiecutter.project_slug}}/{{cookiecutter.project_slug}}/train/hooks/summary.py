@@ -7,7 +7,7 @@ from typing import Any, Collection, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ...engine.loop.events import EventsHook
+from ...engine.loop.summaries import EventsHook
 
 
 class SummaryHook(EventsHook):

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end training after the running step, with a checkpoint."""
+"""Ends training: at the last step, or when a signal asks for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,42 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from ...train.hooks.every import EveryHook
+
 logger = logging.getLogger(__name__)
 
 # A terminal that is closed sends SIGHUP, which Windows does not know.
 SIGNALS = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
-ECHO_SECS = 0.3  # a signal that comes again within is the same: a closed terminal sends two
+ECHO_SECS = 1.0  # a signal that comes again within is the same: a closed terminal sends two
+
+
+class LastStepHook(EveryHook):
+    """Asks the session to stop when the global step, after an update, is the last one or beyond.
+
+    tf.train.StopAtStepHook looks at what the step was before the update, and lets another through.
+
+    Args:
+        last_step: the global step to end at.
+    """
+
+    def __init__(self, last_step: int) -> None:
+        super().__init__(always=[last_step])
+        self._last_step = last_step
+
+    def act(self, session: tf.Session, step: int, values: Any) -> None:
+        """Does nothing: the step is looked at after each run."""
+
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
+        super().after_run(run_context, run_values)
+        if self.step >= self._last_step and self.is_over(run_context.session):
+            run_context.request_stop()
+
+    def is_over(self, session: tf.Session) -> bool:
+        """Whether the last step is the end."""
+        return True
 
 
 class SignalHook(tf.train.SessionRunHook):
