@@ -23,7 +23,7 @@ logging.getLogger("my_project").setLevel(logging.INFO)
 
 
 class Normed(MLP):
-    """An MLP with batch normalisation, whose statistics every step moves."""
+    """An MLP with batch normalization, whose statistics every step moves."""
 
     def build(self, input_shape):
         self.norm = tf.keras.layers.BatchNormalization()
@@ -148,7 +148,7 @@ def start(tmp_path, digits_directory):
 def batches(tmp_path):
     """The first batches of a dataset, or all: batches(dataset, split, count, saved_after=0).
 
-    With saved_after the iterator is saved after so many batches, and the batches are those that
+    With saved_after the iterator is saved after n batches, and the batches are those that
     follow where it is restored, in another graph.
     """
 

@@ -1,4 +1,4 @@
-"""What is saved when something fails or comes at a bad moment, and what a damaged file costs."""
+"""What is saved when something fails or comes at a bad moment, and what a corrupt file costs."""
 
 import logging
 import os
@@ -72,7 +72,7 @@ def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(
     hours = {"max_to_keep": 1, "keep_checkpoint_every_n_hours": 1e-9}
     fit(tmp_path / "run", last_step=30, checkpoint_every_n_steps=10, **hours)
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 30]
-    # The last one before a restart was kept as the newest alone; the hours begin anew.
+    # The last one before a restart was kept as the newest alone; the hours start again.
     fit(tmp_path / "run", last_step=40, checkpoint_every_n_steps=10, **hours)
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 40]
 
@@ -176,7 +176,7 @@ def test_checkpoints_kept_for_their_hours_outlive_damage_to_the_newest(
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 30, 70, 80]
 
 
-def test_a_damaged_record_in_the_last_evaluation_loses_no_step(
+def test_a_corrupt_record_in_the_last_evaluation_loses_no_step(
     fit, tmp_path, digits, caplog, checkpoint_steps
 ):
     digits.prepare()

@@ -29,7 +29,7 @@ from omegaconf import OmegaConf
 
 
 class Scripted:
-    """Stands for an `Evaluation`: after so many steps it finds these numbers."""
+    """Stands for an `Evaluation`: after n steps it finds these numbers."""
 
     split, names = "test", ["loss", "size"]
 
@@ -307,7 +307,7 @@ def test_steps_inside_the_graph_leave_the_same_files_and_stop_at_the_same_step(f
     assert plain["metrics"] == lean["metrics"]
     assert evaluations(tmp_path / "plain") == evaluations(tmp_path / "lean")
     assert 30 <= evaluations(tmp_path / "lean")[-1][0] < 200
-    # What was evaluated is the averages; a checkpoint holds them beside the weights.
+    # What was evaluated is the averages; a checkpoint holds them next to the weights.
     reader = tf.train.load_checkpoint(lean["checkpoint"])
     weights, average = (reader.get_tensor(f"mlp/dense/kernel{end}") for end in ("", "/average"))
     assert np.abs(weights - average).max() > 1e-4
@@ -355,7 +355,7 @@ def test_a_step_inside_the_graph_that_fails_is_looked_at_in_the_open(
 
     digits.memory_fraction, digits.shuffle_buffer = memory_fraction, 100
     message = r"is not finite after step 24; .*batch-24\.npz; .*: \S*too_far \(Log\)"
-    # The second time it goes on from step 20, as with debug=nan.
+    # The second time it resumes from step 20, as with debug=nan.
     for settings in ({"log_every_n_steps": 0}, {"log_every_n_steps": 1, "steps_per_loop": 1}):
         with pytest.raises(RunError, match=message):
             fit(tmp_path / "run", model=Explodes(hidden=16), **INTERVALS, **settings)

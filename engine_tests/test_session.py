@@ -193,7 +193,7 @@ def test_steps_inside_the_graph_give_the_weights_of_a_plain_loop_and_are_seen_in
 
 
 def open_runs(fit, run_dir, monkeypatch, **arguments):
-    """The number of steps that ran in the open, with hooks."""
+    """The number of steps that ran by a session.run of their own, with hooks."""
     runs = []
     after_run = LogHook.after_run
     monkeypatch.setattr(LogHook, "after_run", lambda *a: (runs.append(1), after_run(*a))[1])
@@ -339,7 +339,7 @@ def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path, c
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
+def test_a_corrupt_checkpoint_is_skipped_for_an_older_one(
     fit, tmp_path, variables, damage, checkpoint_steps
 ):
     fit(tmp_path / "straight", last_step=40)
@@ -354,7 +354,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
     assert checkpoint_steps(tmp_path / "run")[0] == 10
 
 
-def test_after_a_damaged_checkpoint_the_older_ones_are_still_counted(
+def test_after_a_corrupt_checkpoint_the_older_ones_are_still_counted(
     fit, tmp_path, monkeypatch, checkpoint_steps
 ):
     monkeypatch.chdir(tmp_path)  # the default directory, runs/..., is relative
@@ -373,17 +373,17 @@ def test_who_finds_a_run_in_use_removes_nothing(tmp_path):
     assert not (tmp_path / "run").exists()  # no step was done
 
 
-def test_an_optimiser_that_is_made_anew_in_each_step_is_refused(fit, tmp_path):
-    class Anew(MLP):
+def test_an_optimizer_that_is_made_in_each_step_is_refused(fit, tmp_path):
+    class Again(MLP):
         def optimize(self, loss, updates=(), writes=()):
             return Optimization().update(loss, self.trainable_variables, updates, writes)
 
     with pytest.raises(ModelError, match="created again for the loop"):
-        fit(tmp_path / "run", model=Anew(hidden=16))
-    fit(tmp_path / "plain", model=Anew(hidden=16), steps_per_loop=1)
+        fit(tmp_path / "run", model=Again(hidden=16))
+    fit(tmp_path / "plain", model=Again(hidden=16), steps_per_loop=1)
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(fit, tmp_path):
+def test_a_run_whose_checkpoints_are_all_corrupt_is_left_alone(fit, tmp_path):
     fit(tmp_path / "run", last_step=20)
     for path in glob.glob(f"{tmp_path}/run/checkpoints/*.index"):
         os.truncate(path, 10)
@@ -447,7 +447,7 @@ def test_random_numbers_in_the_data_that_a_restart_would_not_repeat_are_refused(
         fit(tmp_path / "run", dataset=dataset)
 
 
-def test_batch_normalisation_is_the_same_in_the_graph_in_the_open_and_after_a_restart(
+def test_batch_normalization_is_the_same_in_the_loop_one_by_one_and_after_a_restart(
     fit, tmp_path, variables
 ):
     for name, steps, stops in (("plain", 1, [30]), ("lean", 1000, [30]), ("again", 9, [13, 30])):
@@ -589,7 +589,7 @@ def test_the_batch_of_a_nan_in_the_first_step_is_kept(fit, tmp_path):
         assert batch["arr_0"].shape == (64, 28, 28, 1)
 
 
-def test_damaged_lines_of_metrics_and_a_damaged_best_are_passed_over(fit, tmp_path):
+def test_corrupt_lines_of_metrics_and_a_corrupt_best_are_skipped(fit, tmp_path):
     fit(tmp_path / "run", last_step=10)
     with open(str(tmp_path / "run" / "metrics.jsonl"), "a") as file:
         file.write("\0\0\0\n[]\n")

@@ -292,7 +292,7 @@ def test_a_run_that_fails_does_not_end_the_others_and_is_a_row_of_the_table(star
 
 
 def wait_for(running, tmp_path):
-    """Waits until so many runs train."""
+    """Waits until n runs train."""
     end = time.monotonic() + 120
     while sum("step 1 " in log.read_text() for log in tmp_path.glob("run/*/train.log")) < running:
         assert time.monotonic() < end, (tmp_path / "output").read_text()

@@ -213,7 +213,7 @@ def test_a_run_that_was_killed_and_goes_on_has_no_point_twice_and_none_too_many(
     with open(cut_short, "ab") as file:
         file.write(b"\x20\0\0\0\0\0\0\0half of a record")
     time.sleep(1.1)  # event files are read in the order of their names, which hold the second
-    # Goes on from 10, and shows other steps than before: what was shown after 10 is to vanish.
+    # Resumes from 10, and shows other steps than before: what was shown after 10 is to vanish.
     settings = {"checkpoint_every_n_steps": 10, "evaluate_every_n_steps": 5}
     fit(run, last_step=20, summary_every_n_steps=4, **settings)
     expected = {run: [1, 3, 6, 9, 12, 16, 20], f"{run}/eval": [6, 10, 15, 20]}

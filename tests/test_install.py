@@ -98,7 +98,7 @@ def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> 
     ("printed", "said"),
     [
         (NO_CONNECTION, "no connection to the package index (Failed to establish a new connection"),
-        ("ERROR: [Errno 28] No space left on device\n\nnotice", "No space left on device. Mend"),
+        ("ERROR: [Errno 28] No space left on device\n\nnotice", "No space left on device. Fix"),
     ],
 )
 def test_a_failing_pip_leaves_nothing_and_says_why_in_one_line(

@@ -3,7 +3,7 @@
     python scripts/install.py [--runtime tf1|tf2] [--extras slurm] [--venv PATH]
 
 Any Python >= 3.6 runs this file, without further packages. When nothing changed it returns at
-once; what an interrupted run left behind, the next run makes anew.
+once; what an interrupted run left behind, the next run makes again.
 Exit codes: 0 ready, 1 the installation failed, 2 bad input or no fitting Python, 130 Ctrl-C.
 """
 
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from typing import Any, Dict, List
 
-# The two modules beside this one: without litter, and also under PYTHONSAFEPATH.
+# The two modules next to this one: without litter, and also under PYTHONSAFEPATH.
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from environment import CONFIG, MARK, Stop, clear, interpreter, make_venv, must, pip_install, say  # noqa: E402
@@ -65,7 +65,7 @@ def read_mark(venv: str) -> Dict[str, Any]:
 
 
 def build(python: Python, venv: str, requirements: List[str]) -> str:
-    """Make the environment anew; return what it holds, in words. A failure leaves nothing."""
+    """Make the environment again; return what it holds, in words. A failure leaves nothing."""
     os.makedirs(venv, exist_ok=True)
     clear(venv)
     open(os.path.join(venv, CONFIG), "w").close()  # now a killed run is known as ours
@@ -145,7 +145,7 @@ def main() -> int:
     except KeyboardInterrupt:
         code, message = 130, "interrupted; the same command starts over."
     if code == 1:
-        message = f"{message.rstrip('.')}. Mend that, then repeat the command."
+        message = f"{message.rstrip('.')}. Fix that, then repeat the command."
     say(f"install.py: {message}")
     return int(code)
 
