@@ -123,6 +123,31 @@ def test_a_label_that_is_not_a_class_is_named(arrays, tmp_path):
         find_bad_record(arrays(labels="bad.npy"), "train")
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "int64"])
+def test_labels_of_each_type_are_compared_with_all_classes(arrays, batches, tmp_path, dtype):
+    np.save(tmp_path / "typed.npy", np.arange(100, 110, dtype=dtype))
+    for classes in (200, 1000):
+        dataset = arrays(labels="typed.npy", classes=classes, batch_size=10)
+        ((_, labels),) = batches(dataset, "train")
+        assert labels.tolist() == [*range(100, 110)]
+    with pytest.raises(DataError, match=r"record 3: expected labels from 0 to 101, found"):
+        find_bad_record(arrays(labels="typed.npy", classes=102), "train")
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_each_version_of_the_format_is_read(arrays, batches, tmp_path, version):
+    with open(tmp_path / "versioned.npy", "wb") as file:
+        np.lib.format.write_array(file, IMAGES, version)
+    assert np.array_equal(batches(arrays("versioned.npy"), count=1)[0][0], IMAGES[:4])
+
+
+def test_splits_of_different_shape_are_named(arrays, tmp_path):
+    np.save(tmp_path / "test_x.npy", IMAGES[:, :3])
+    message = r"test_x\.npy: found examples of shape \(3, 3\), expected \(4, 3\) as in .*train_x"
+    with pytest.raises(DataError, match=message):
+        arrays("{split}_x.npy")
+
+
 def test_files_that_are_corrupt_or_missing_are_refused(arrays, tmp_path):
     complete = (tmp_path / "train_x.npy").read_bytes()
     for name, contents, message in [
@@ -137,8 +162,10 @@ def test_files_that_are_corrupt_or_missing_are_refused(arrays, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"none\.npy: No such file"):
         arrays("none.npy")
-    with pytest.raises(DataError, match=r"all\.npz/z: There is no item named 'z\.npy'"):
+    with pytest.raises(DataError, match=r"all\.npz/z: found train_x, train_y, test_x, test_y in"):
         arrays("all.npz/z")
+    with pytest.raises(DataError, match=r"all\.npz: is an archive; add the array's name"):
+        arrays("all.npz")
 
 
 def test_its_settings_make_it():

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from my_project.data import Dataset
 from my_project.data.images import Images
 from my_project.data.tfrecord import TFRecords, write_tfrecords
-from my_project.engine.errors import DataError
+from my_project.engine.errors import DataError, ModelError
 from my_project.engine.input import bad_records
 from my_project.engine.input.elements import run_once
 from my_project.model import MLP
@@ -118,9 +118,18 @@ def test_a_label_out_of_range_is_named_with_the_range(read, directory, memory_fr
 
 
 def test_a_label_that_the_model_has_no_class_for_is_named(fit, tmp_path, directory):
-    message = r"record 4: expected labels from 0 to 4, found 6"
-    with pytest.raises(DataError, match=message):
+    message = "a label that is not 0 to 4: the model has 5 classes, TFRecords has 10; set"
+    with pytest.raises(ModelError, match=message):
         fit(tmp_path / "run", dataset=records(directory), model=MLP(hidden=4, classes=5))
+
+
+def test_what_convert_accepts_is_no_bad_record(directory):
+    class Ignores(TFRecords):
+        def convert(self, examples):
+            features, labels = super().convert(examples)
+            return features, tf.where(labels > 7, tf.fill(tf.shape(labels), 255), labels)
+
+    bad_records.find_bad_record(Ignores(directory, [2, 2, 1], 10), "train")
 
 
 def test_valid_labels_pass_through_in_any_integer_type_and_shape():

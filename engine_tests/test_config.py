@@ -86,6 +86,18 @@ def run(tmp_path):
     return tmp_path
 
 
+def test_a_value_that_begins_with_a_tilde_is_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    typed = ["data=mnist", "data.directory=~/fashion", "run_dir=~/run"]
+    config = load_config(typed)
+    assert config.data.directory == f"{tmp_path}/fashion"
+    assert config.run_dir == config.trainer.run_dir == f"{tmp_path}/run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    assert load_config(typed[1:]) == config
+
+
 def test_a_run_resumes_with_its_own_settings_and_the_changes_typed_now(run):
     config = load_config([f"run_dir={run}", "trainer.last_step=50"])
     assert config.data._target_.endswith(".Digits")

@@ -189,7 +189,7 @@ def test_a_corrupt_compressed_file_of_your_own_is_refused_and_kept(tmp_path, con
     own = fill(tmp_path / "own", {f"{NAMES[0]}.gz": content})
     text = failure(own)
     assert text.startswith(f"{own / NAMES[0]}.gz: ")
-    assert text.endswith("; delete it or put a complete copy there")
+    assert text.endswith("; put a complete copy there")
     assert os.listdir(own) == [f"{NAMES[0]}.gz"]
 
 
@@ -199,6 +199,25 @@ def test_your_own_files_are_never_mixed_with_downloaded_ones(tmp_path, mirror, m
     text = failure(own)
     assert f"found {NAMES[0]} of other data than MNIST, or corrupt, and no {NAMES[2]}, " in text
     assert sorted(os.listdir(own)) == NAMES[:2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train-images.idx3-ubyte",
+        "emnist-letters-train-images-idx3-ubyte",
+        "letters.zip",
+        "FashionMNIST/raw/train-images-idx3-ubyte",
+    ],
+)
+def test_nothing_is_downloaded_next_to_files_of_other_names(tmp_path, mirror, monkeypatch, name):
+    monkeypatch.setenv("MNIST_MIRROR", mirror.as_uri())
+    path = tmp_path / "own" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"data")
+    text = failure(tmp_path / "own")
+    assert f"found {name}, but no {NAMES[0]}, {NAMES[1]}, " in text
+    assert [p for p in (tmp_path / "own").rglob("*") if p.is_file()] == [path]
 
 
 def test_official_files_are_completed_and_leftovers_not_trusted(tmp_path, mirror, monkeypatch):

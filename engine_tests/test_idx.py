@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from my_project.data import MNIST
 from my_project.engine.errors import DataError
 from my_project.engine.input import idx
 
@@ -38,8 +39,7 @@ def test_labels_have_records_of_one_byte(tmp_path):
         (b"", "0 bytes that start with 0x and are of shape (0, 0, 0), expected 16 bytes"),
         (b"ab", "2 bytes that start with 0x6162 and"),
         (COMPLETE[:13], "13 bytes that start with 0x00000803 and are of shape (3, 4, 0), expected"),
-        (b"\0\0\x0d\x03" + COMPLETE[4:], "that start with 0x00000d03 and are of shape (3, 4, 5)"),
-        (b"\0\0\x08\x01" + COMPLETE[4:], "that start with 0x00000801 and are of shape (3, 4, 5)"),
+        (b"\x03\x08\0\0" + COMPLETE[4:], "that start with 0x03080000 and are of shape (3, 4, 5)"),
         (
             COMPLETE[:-1],
             "75 bytes that start with 0x00000803 and are of shape (3, 4, 5), expected 76",
@@ -53,9 +53,23 @@ def test_a_corrupt_file_is_refused_with_what_was_found_and_expected(tmp_path, co
     path = tmp_path / "images"
     path.write_bytes(content)
     text = message(idx.read_header, path, rank=3)
-    assert text.startswith(f"{path}: corrupt, or not an idx file: found {len(content)} bytes that")
+    assert text.startswith(f"{path}: corrupt, or not a big-endian idx file: found {len(content)} ")
     assert found in text
-    assert text.endswith(" start with 0x00000803; delete it or put a complete copy there")
+    assert text.endswith(" start with 0x00000803; put a complete copy there")
+
+
+@pytest.mark.parametrize(
+    ("magic", "found"),
+    [
+        (b"\0\0\x0d\x03", "float32 of 3 dimensions"),
+        (b"\0\0\x0c\x02", "int32 of 2 dimensions"),
+        (b"\0\0\x08\x04", "uint8 of 4 dimensions"),
+    ],
+)
+def test_a_whole_file_of_other_numbers_is_named_by_what_it_holds(tmp_path, magic, found):
+    (tmp_path / "images").write_bytes(magic + COMPLETE[4:])
+    text = message(idx.read_header, tmp_path / "images", rank=3)
+    assert f"images: found {found}, expected uint8 of 3; convert the array" in text
 
 
 def test_a_missing_file_and_a_directory_are_refused_in_one_line(tmp_path):
@@ -73,11 +87,19 @@ def test_images_and_labels_must_be_equally_many(tmp_path):
     assert "found 3 images, but 2 labels" in text
 
 
+def test_splits_of_different_size_are_named_before_training(tmp_path):
+    for stem, rows in (("train", 4), ("t10k", 3)):
+        idx.write(tmp_path / f"{stem}-images-idx3-ubyte", IMAGES[:, :rows])
+        idx.write(tmp_path / f"{stem}-labels-idx1-ubyte", np.zeros(3, np.uint8))
+    text = message(MNIST(str(tmp_path)).prepare)
+    assert "t10k-images-idx3-ubyte: found examples of shape (3, 5), expected (4, 5) as" in text
+
+
 def test_exchanged_images_and_labels_are_noticed(tmp_path):
     idx.write(tmp_path / "images", IMAGES)
     idx.write(tmp_path / "labels", np.zeros(3, np.uint8))
     text = message(idx.check_pair, tmp_path / "labels", tmp_path / "images")
-    assert "start with 0x00000801" in text
+    assert "found uint8 of 1 dimensions, expected uint8 of 3" in text
 
 
 def test_only_bytes_are_written(tmp_path):

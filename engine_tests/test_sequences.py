@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from my_project.data.sequences import Sequences, Waves
-from my_project.data.tfrecord import write_tfrecords
+from my_project.data.tfrecord import _feature, write_tfrecords
 from my_project.engine.errors import DataError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.sizes import padding_wasted
@@ -67,8 +68,25 @@ def test_buckets_save_padding_of_the_drawn_waves_and_a_model_learns_them(tmp_pat
 def test_numbers_that_do_not_fill_the_width_are_named(tmp_path):
     examples = [{"sequence": np.zeros(size), "label": 0} for size in (4, 3)]
     write_tfrecords(str(tmp_path), "test", examples)
-    with pytest.raises(DataError, match=r"test-00000-of-00001\.tfrecord: record 2: .*sequence"):
+    message = r"test-00000-of-00001\.tfrecord: record 2: .*data\.width=2 .* 'sequence', found 3"
+    with pytest.raises(DataError, match=message):
         find_bad_record(Sequences(str(tmp_path), 2, 1), "test")
+
+
+def test_a_sequence_that_is_missing_is_not_an_empty_one(tmp_path):
+    write_tfrecords(str(tmp_path), "test", [{"sequence": np.zeros(0), "label": 0}])
+    find_bad_record(Sequences(str(tmp_path), 1, 1), "test")
+    numbers = tf.train.Features(feature={"label": _feature(0)})
+    lists = tf.train.FeatureLists(feature_list={"sequence": tf.train.FeatureList()})
+    (path,) = tmp_path.glob("*.tfrecord")
+    for record in (
+        tf.train.Example(features=numbers),
+        tf.train.SequenceExample(context=numbers, feature_lists=lists),
+    ):
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(record.SerializeToString())
+        with pytest.raises(DataError, match="with a feature 'sequence', found none"):
+            find_bad_record(Sequences(str(tmp_path), 1, 1), "test")
 
 
 def test_a_label_that_is_not_a_class_is_named(tmp_path):

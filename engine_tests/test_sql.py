@@ -65,7 +65,8 @@ def test_a_model_learns_from_a_database(sqlite, fit, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ((None, 1, 1), r"row 21 of the train split has x=None, y=1, label=1; expected numbers"),
+        ((None, 1, 1), r"row 21 of the train split has x=None, y=1, label=1; expected finite"),
+        ((3.5, float("inf"), 1), r"row 17 .* y=inf"),
         ((50, "abc", 1), r"row 1 of the train split has x=50, y='abc'"),
         ((4.5, 1, 3), r"row 16 .* label=3; .* the last a label from 0 to 2"),
         ((5.5, 1, -1), r"row 15 .* label=-1"),
@@ -95,6 +96,32 @@ def test_a_row_that_is_not_all_numbers_or_has_no_class_is_named(sqlite, path, ro
 def test_a_query_that_gives_no_rows_is_refused(sqlite, query, message):
     with pytest.raises(DataError, match=message):
         sqlite(query)
+
+
+def test_a_query_may_end_with_a_comment(sqlite, batches):
+    dataset = sqlite("SELECT x, y, label\nFROM {split}\nORDER BY x -- as they came")
+    assert batches(dataset, "test")[0][0][:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_a_database_that_cannot_be_opened_now_is_not_blamed_on_the_query(sqlite, path, monkeypatch):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: sqlite3.Connection("/none/none"))
+    with pytest.raises(DataError, match=r"small\.sqlite: unable .* WAL mode, which needs"):
+        sqlite()
+
+    def locked(*_, **__):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(sqlite3, "connect", locked)
+    with pytest.raises(DataError, match=r"database is locked; another program writes; try again"):
+        sqlite()
+
+
+def test_what_the_sqlite_of_tensorflow_cannot_read_is_said_so(sqlite):
+    text = sqlite().describe_bad_record("a.sqlite", 1, 'Prepare() failed: near "STRICT"')
+    assert text.startswith("a.sqlite: the SQLite in TensorFlow")
+    assert "remove" not in text
 
 
 def test_a_path_without_a_database_is_refused_and_none_is_made(sqlite, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from my_project.data.tables import Table
-from my_project.engine.errors import DataError
+from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model import MLP
@@ -83,13 +83,15 @@ def test_a_cell_that_is_not_a_number_is_named_with_file_row_and_column(
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
-    with pytest.raises(DataError, match=r"train1\.csv: .* x, a name, label, y; expected z, in"):
+    message = r"train1\.csv: .*'x', 'a name', 'label', 'y'\]; expected \['z'\], in"
+    with pytest.raises(DataError, match=message):
         table(features=["x", "z"])
 
 
 def test_a_file_with_columns_in_another_order_is_refused(table, tmp_path):
     (tmp_path / "train2.csv").write_text("y,x,label,a name\n")
-    with pytest.raises(DataError, match=r"train2\.csv: .* y, x, .*; expected x, a name, label, y"):
+    message = r"train2\.csv: .*'y', 'x', .*; expected \['x', 'a name', 'label', 'y'\]"
+    with pytest.raises(DataError, match=message):
         table()
 
 
@@ -100,10 +102,62 @@ def test_a_pattern_that_matches_no_file_is_refused(table):
         dataset.prepare()
 
 
-def test_a_file_that_is_not_text_is_refused(table, tmp_path):
-    (tmp_path / "train1.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"train1\.csv: .*expected CSV in UTF-8"):
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"\xff\xfex\0", "is UTF-16"),
+        (b"x,\xf6,label,y\n", "codec can't decode byte 0xf6"),
+        (b"\x1f\x8b\x08", r"is compressed \(gzip\)"),
+        (b"PK\x03\x04", "is an archive or a spreadsheet"),
+        (b"x,a name,label,y\r1,t,1,1\r", "lines end with CR alone"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_is_not_plain_csv_is_refused_by_what_it_is(table, tmp_path, contents, message):
+    (tmp_path / "train1.csv").write_bytes(contents)
+    with pytest.raises(DataError, match=rf"train1\.csv: .*{message}.*; expected CSV in UTF-8"):
         table()
+
+
+def test_a_file_of_a_header_alone_is_named(table, fit, tmp_path):
+    for number in (1, 2):
+        (tmp_path / f"train{number}.csv").write_text("x,a name,label,y\n")
+    with pytest.raises(DataError, match=r"train1\.csv and .*: the train split holds no records"):
+        fit(tmp_path / "run", 20, MLP(hidden=8, classes=2), table())
+
+
+def test_columns_that_are_not_asked_for_may_hold_any_bytes(table, batches, tmp_path):
+    (tmp_path / "test1.csv").write_bytes(b"x,a name,label,y\n9,caf\xe9,1,9.5\n")
+    assert batches(table(), "test")[0][0].tolist() == [[9.5, 9]]
+
+
+def test_a_name_that_is_there_twice_is_refused_and_a_number_is_a_name(table, batches, tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text("0,1,2,1\n3,4,0,5\n")
+    with pytest.raises(DataError, match=r"expected each of \['1'\] once"):
+        table(features=[0, 1], label=2)
+    assert batches(table(features=[0], label="2"), "test")[0][0].tolist() == [[3]]
+
+
+def test_a_folder_may_have_brackets_in_its_name(table, batches, tmp_path):
+    (tmp_path / "[2019]").mkdir()
+    for name in FILES:
+        (tmp_path / name).rename(tmp_path / "[2019]" / name)
+    dataset = Table(f"{tmp_path}/[2019]/{{split}}*.csv", ["x"], "label", 2)
+    assert batches(dataset, "test")[0][0].tolist() == [[9]]
+
+
+@pytest.mark.parametrize("delimiter", ["\\t", "\t"])
+def test_a_tab_separates_cells(table, batches, tmp_path, delimiter):
+    for name in FILES:
+        (tmp_path / name).write_text("x\ty\tlabel\n1\t2\t0\n")
+    assert batches(table(delimiter=delimiter), "test")[0][0].tolist() == [[2, 1]]
+
+
+@pytest.mark.parametrize("delimiter", ["", "§", "   ", "\n", '"'])
+def test_what_cannot_separate_cells_is_refused(table, delimiter):
+    with pytest.raises(ConfigError, match="expected one character of ASCII"):
+        table(delimiter=delimiter)
 
 
 def test_its_settings_make_it():

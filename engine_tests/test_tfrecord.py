@@ -1,5 +1,6 @@
 """TFRecord files: what is written is what is read, and no half set is ever read."""
 
+import gzip
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.tfrecord import TFRecords, write_tfrecords
 from my_project.engine.errors import DataError
+from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.elements import iterate
 
 IMAGES = np.random.RandomState(1).randint(0, 256, [50, 4, 6, 3]).astype(np.uint8)
@@ -108,6 +110,17 @@ def test_an_incomplete_set_is_refused_by_the_name_of_the_file(directory, damage,
     damage(os.path.join(directory, "train-0000{}-of-0000{}.tfrecord"))
     with pytest.raises(DataError, match=message):
         dataset(directory).batches("train", training=True)
+
+
+def test_compressed_files_are_told_from_corrupt_ones(directory):
+    for path in dataset(directory).files("train"):
+        with open(path, "r+b") as file:
+            packed = gzip.compress(file.read())
+            file.seek(0)
+            file.write(packed)
+            file.truncate()
+    with pytest.raises(DataError, match=r"is compressed \(gzip\), expected .*; unpack it, or let"):
+        find_bad_record(dataset(directory), "train")
 
 
 def test_no_files_are_refused_with_the_place_where_they_were_expected(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
-from ..engine.input.bad_records import valid_labels
+from ..engine.input.bad_records import check_same_shape, valid_labels
 from .dataset import Dataset
 
 # What tf.io.decode_raw makes of bytes.
@@ -43,14 +43,17 @@ class Arrays(Dataset):
 
     def prepare(self) -> None:
         """Checks the headers and sizes of the files; raises DataError."""
+        shapes = {}
         for split in self.splits:
             features, labels = self.arrays(split)
+            shapes[self.paths[0].replace("{split}", split)] = features.shape[1:]
             path = self.paths[1].replace("{split}", split)
             if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
                 raise DataError(
                     f"{path}: found {labels.dtype} of shape {labels.shape}, expected integers of "
                     f"shape {features.shape[:1]}: one for each example of the features"
                 )
+        check_same_shape(shapes)
 
     def arrays(self, split: str) -> list[np.memmap]:
         """Features and labels of a split, mapped, not read; raises DataError."""
@@ -99,19 +102,27 @@ def map_array(path: str) -> np.memmap:
     try:
         with open(f"{archive}.npz" if name else path, "rb") as file:
             if name:
-                member = zipfile.ZipFile(file).getinfo(f"{name}.npy")
+                archived = zipfile.ZipFile(file)
+                if f"{name}.npy" not in archived.namelist():
+                    names = ", ".join(stem[: -len(".npy")] for stem in archived.namelist())
+                    raise DataError(f"{path}: found {names} in the archive; set one of these")
+                member = archived.getinfo(f"{name}.npy")
                 if member.compress_type != zipfile.ZIP_STORED:
                     raise ValueError("the array is compressed")
                 file.seek(member.header_offset + 26)  # the lengths of two more fields
                 file.seek(sum(struct.unpack("<2H", file.read(4))), os.SEEK_CUR)
-            np.lib.format.read_magic(file)
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            elif zipfile.is_zipfile(path):
+                raise DataError(f"{path}: is an archive; add the array's name: {path}/<name>")
+            version, _ = np.lib.format.read_magic(file)
+            read = f"read_array_header_{min(version, 2)}_0"  # 3 is 2 with names in UTF-8
+            shape, fortran_order, dtype = getattr(np.lib.format, read)(file)
             if fortran_order or dtype.name not in DTYPES or not shape or 0 in shape:
                 raise ValueError(
                     f"found {dtype} of shape {shape}{' in Fortran order' * fortran_order}; "
                     f"expected examples in C order of a type in {', '.join(DTYPES)}"
                 )
             return np.memmap(file, dtype, "r", file.tell(), shape)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        problem = getattr(error, "strerror", None) or error.args[0]
-        raise DataError(f"{path}: {problem}; save it again, by numpy.save or savez") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; expected a readable file") from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: {error}; save it again, by numpy.save or savez") from None

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
+from ..engine.input.bad_records import check_same_shape
 from ..engine.input.download import fetch_mnist
 from ..engine.input.idx import check_pair
 from .dataset import Dataset
@@ -40,13 +41,16 @@ class MNIST(Dataset):
 
     def check(self) -> None:
         """Checks the four files against each other; raises DataError."""
+        shapes = {}
         for split in self.splits:
             images, labels = self.files(split)
-            _, header = check_pair(images, labels)
+            pixels, header = check_pair(images, labels)
+            shapes[images] = pixels.shape[1:]
             highest = np.fromfile(labels, np.uint8)[header.offset :].max()
             if highest >= self.classes:
                 expected = f"labels from 0 to {self.classes - 1}"
                 raise DataError(f"{labels}: found {highest}, expected {expected}; set data.classes")
+        check_same_shape(shapes)
 
     def files(self, split: str) -> list[str]:
         """The idx files of a split: images, labels."""

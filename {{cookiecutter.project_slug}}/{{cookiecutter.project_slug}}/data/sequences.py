@@ -11,6 +11,8 @@ import tensorflow.compat.v1 as tf
 from ..engine.input.bad_records import valid_labels
 from .tfrecord import TFRecords, write_tfrecords
 
+EMPTY = r"\C*\n\x08sequence\x12\x02[\x12\x1a]\x00\C*"
+
 
 class Sequences(TFRecords):
     """Sequences and their classes, from what `write_tfrecords` made of {"sequence", "label"}.
@@ -35,13 +37,24 @@ class Sequences(TFRecords):
 
     def decode(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """String [] -> sequence [time, width] or [time], its length [], its label []."""
-        shape, dtype = ([self.width], tf.float32) if self.width else ([], tf.int64)
+        dtype = tf.float32 if self.width else tf.int64
         spec = {
-            "sequence": tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True),
+            "sequence": tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True),
             "label": tf.io.FixedLenFeature([], tf.int64),
         }
         parsed = tf.io.parse_single_example(example, spec)
-        sequence = tf.cast(parsed["sequence"], tf.float32 if self.width else tf.int32)
+        numbers = parsed["sequence"]
+        # Without numbers the feature must be there, as a list that is empty: see example.proto.
+        there = (tf.size(numbers) > 0) | tf.strings.regex_full_match(example, EMPTY)
+        missing = "expected tf.train.Example with a feature 'sequence', found none"
+        checks = [tf.debugging.Assert(there, [missing])]
+        if self.width:
+            odd = f"expected a multiple of data.width={self.width} numbers in 'sequence', found"
+            whole = tf.equal(tf.size(numbers) % self.width, 0)
+            checks.append(tf.debugging.Assert(whole, [odd, tf.size(numbers)]))
+        with tf.control_dependencies(checks):
+            numbers = tf.identity(numbers)
+        sequence = tf.reshape(numbers, [-1, self.width]) if self.width else tf.to_int32(numbers)
         return sequence, tf.shape(sequence)[0], tf.cast(parsed["label"], tf.int32)
 
     def convert(self, *record: tf.Tensor) -> tuple[Any, tf.Tensor]:

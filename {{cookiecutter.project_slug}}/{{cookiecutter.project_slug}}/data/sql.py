@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 from ..engine.errors import DataError
 from .dataset import Dataset
 
+LARGEST = 3.4028234e38  # of float32
+
 
 class SQLite(Dataset):
     """The rows that a query gives: numbers, the last of them the label.
@@ -29,7 +31,7 @@ class SQLite(Dataset):
     def __init__(self, path: str, query: str, classes: int, **others: Any) -> None:
         super().__init__(**others)
         self.path = path
-        self.query = query.strip().rstrip(";")
+        self.query = query.strip().rstrip(";") + "\n"  # which ends a comment
         self.classes = classes
 
     def prepare(self) -> None:
@@ -40,14 +42,15 @@ class SQLite(Dataset):
             wrong = [f"typeof({name}) NOT IN ('integer', 'real')" for name in names]
             wrong.append(f"typeof({names[-1]}) <> 'integer'")
             wrong.append(f"{names[-1]} NOT BETWEEN 0 AND {self.classes - 1}")
+            wrong += [f"abs({name}) > {LARGEST}" for name in names]
             rows = f"WITH found({', '.join(names)}) AS ({query}) SELECT * FROM found"
             _, found = self.ask(f"{rows} WHERE {' OR '.join(wrong)} LIMIT 1")
             if found:
                 number = self.ask(query)[1].index(found[0]) + 1
                 row = ", ".join(f"{name}={value!r}" for name, value in zip(columns, found[0]))
                 raise DataError(
-                    f"{self.path}: row {number} of the {split} split has {row}; expected numbers, "
-                    f"the last a label from 0 to {self.classes - 1}"
+                    f"{self.path}: row {number} of the {split} split has {row}; expected finite "
+                    f"numbers, the last a label from 0 to {self.classes - 1}"
                 )
 
     def columns(self, split: str) -> list[str]:
@@ -65,7 +68,24 @@ class SQLite(Dataset):
                 cursor = connection.execute(query)
                 return [name for name, *_ in cursor.description], cursor.fetchall()
         except sqlite3.Error as error:
-            raise DataError(f"{self.path}: {error}; fix data.path or data.query") from None
+            advice = "fix data.path or data.query"
+            if "locked" in str(error):
+                advice = "another program writes; try again when it is done"
+            elif _is_wal(self.path):
+                advice = (
+                    "it is in WAL mode, which needs a directory that may be written: copy it to "
+                    "one, or there set PRAGMA journal_mode=DELETE"
+                )
+            raise DataError(f"{self.path}: {error}; {advice}") from None
+
+    def describe_bad_record(self, path: str, number: int, problem: str) -> str:
+        """The error about a row; TensorFlow's SQLite may know less than Python's."""
+        if "Prepare()" not in problem:
+            return super().describe_bad_record(path, number, problem)
+        return (
+            f"{path}: the SQLite in TensorFlow, which is older than Python's, cannot read it: "
+            f"{problem}; copy the rows into plain tables of another file, or simplify data.query"
+        )
 
     def files(self, split: str) -> list[str]:
         """The database."""
@@ -83,3 +103,9 @@ class SQLite(Dataset):
     def convert(self, *row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Columns [batch] -> float32 [batch, columns - 1] and int32 [batch]."""
         return tf.cast(tf.stack(row[:-1], axis=1), tf.float32), row[-1]
+
+
+def _is_wal(path: str) -> bool:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+    return False

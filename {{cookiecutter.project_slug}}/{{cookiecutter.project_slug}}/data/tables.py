@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import csv
 import glob
+import re
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from ..engine.errors import DataError
+from ..engine.errors import ConfigError, DataError
 from ..engine.input.bad_records import valid_labels
 from .dataset import Dataset
+
+STARTS = {
+    b"\x1f\x8b": "is compressed (gzip)",
+    b"PK\x03\x04": "is an archive or a spreadsheet (zip)",
+    b"\xff\xfe": "is UTF-16",
+    b"\xfe\xff": "is UTF-16",
+}
 
 
 class Table(Dataset):
     """Rows of CSV files, with numbers in the columns of the features and of the label.
 
-    A cell may be quoted, but holds no line break (RFC 4180 without those). Empty lines are
-    skipped. Features: float32 [batch, columns]. Labels: int32 [batch], below `classes`.
+    The first line is UTF-8; columns that are not asked for may hold any bytes. A cell may be
+    quoted, but holds no line break (RFC 4180 without those). Empty lines are skipped.
+    Features: float32 [batch, columns]. Labels: int32 [batch], below `classes`.
 
     Args:
         pattern: of the files' paths, with `*` and `?`; {split} stands for train or test.
-        features: names of columns.
+        features: names of columns; a number is a name, too.
         label: the name of the column of the label.
         classes: the number of different labels.
-        delimiter: the character between two cells.
+        delimiter: the character between two cells, of ASCII; a tab may be typed as \\t.
         others: batch_size, seed and more: see `Dataset`.
     """
 
@@ -39,9 +48,14 @@ class Table(Dataset):
     ) -> None:
         super().__init__(**others)
         self.pattern = pattern
-        self.columns = [*features, label]
+        self.columns = [str(column) for column in (*features, label)]
         self.classes = classes
-        self.delimiter = delimiter
+        self.delimiter = "\t" if delimiter == "\\t" else delimiter
+        if not re.fullmatch(r"[\x00-\x7f]", self.delimiter) or self.delimiter in '"\r\n':
+            raise ConfigError(
+                f"data.delimiter: found {delimiter!r}, expected one character of ASCII, such as , "
+                r"or \t (a tab); write columns that several blanks separate with commas"
+            )
 
     def prepare(self) -> None:
         """Checks that all files have the columns, in the same order; raises DataError."""
@@ -50,24 +64,36 @@ class Table(Dataset):
         for path in paths:
             header = self.header(path)
             missing = [column for column in self.columns if column not in header]
-            if missing or header != first:
+            twice = [column for column in self.columns if header.count(column) > 1]
+            if missing or twice or header != first:
+                expected = f"each of {twice} once" if twice else f"{missing or first}"
                 raise DataError(
-                    f"{path}: the first line names {', '.join(header)}; expected "
-                    f"{', '.join(missing or first)}, in the same order in all files"
+                    f"{path}: the first line names {header}; expected {expected}, in the same "
+                    "order in all files; rename columns, or set data.features and data.label"
                 )
 
     def header(self, path: str) -> list[str]:
         """The names in the first line of a file; raises DataError if it is not text."""
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                return next(csv.reader(file, delimiter=self.delimiter), [])
+            with open(path, "rb") as file:
+                line = file.readline()  # not all of it: only its names need be UTF-8
+            problem = next((found for start, found in STARTS.items() if line.startswith(start)), "")
+            if b"\r" in line.rstrip(b"\r\n"):
+                problem = "lines end with CR alone"
+            if problem or not line:
+                raise ValueError(problem or "the file is empty")
+            return next(csv.reader([line.decode("utf-8-sig")], delimiter=self.delimiter), [])
         except (OSError, ValueError, csv.Error) as error:
-            raise DataError(f"{path}: {error}; expected CSV in UTF-8") from None
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"{path}: {reason}; expected CSV in UTF-8 whose first line names the columns, "
+                "lines that end with LF, not compressed; write it so"
+            ) from None
 
     def files(self, split: str) -> list[str]:
         """The paths that match the pattern, sorted; raises DataError if there are none."""
         pattern = self.pattern.replace("{split}", split)
-        paths = sorted(glob.glob(pattern))
+        paths = sorted(glob.glob(pattern.replace("[", "[[]")))
         if not paths:
             raise DataError(f"{pattern}: no file matches; put CSV files there or set data.pattern")
         return paths

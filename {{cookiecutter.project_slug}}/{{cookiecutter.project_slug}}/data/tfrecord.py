@@ -49,12 +49,21 @@ class TFRecords(Dataset):
         if wrong:
             problem = "empty or of another set" if wrong[0] in found else "missing"
             problem = f"is {problem}, expected {number} complete files of one set"
-            raise DataError(f"{wrong[0]}: {problem}; write them again")
+            advice = "write them again, or return files of other names from files()"
+            raise DataError(f"{wrong[0]}: {problem}; {advice}")
         return found
 
     def read(self, path: tf.Tensor) -> tf.data.Dataset:
         """The serialized examples of one file: string []."""
         return tf.data.TFRecordDataset(path)
+
+    def describe_bad_record(self, path: str, number: int, problem: str) -> str:
+        """The error about a record; a complete file of another kind is not to be removed."""
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if number == 1 and file.read(2) == b"\x1f\x8b":
+                advice = 'unpack it, or let read() return tf.data.TFRecordDataset(path, "GZIP")'
+                return f"{path}: is compressed (gzip), expected TFRecords as they are; {advice}"
+        return super().describe_bad_record(path, number, problem)
 
     def convert(self, examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """String [batch] -> float32 [batch, *shape] and int32 [batch]."""

@@ -10,7 +10,7 @@ from typing import Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from .elements import CPU, arguments, batch_of_one
 from .source import Source
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 # What the message says of an error in the input, and of a label that a loss on a CPU rejects.
 INPUT = re.compile(r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)")
-LABEL = re.compile(r"label value of .* outside the valid range of \[0, (\d+)\)")
+LABEL = re.compile(r"label value of .*outside the valid range of \[0, (\d+)\)")
 
 
 def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
@@ -26,10 +26,22 @@ def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
 
     The loss of any other label is an error on a CPU, but NaN on a GPU.
     """
-    valid = tf.reduce_all((labels >= 0) & (labels < classes))
+    wide = tf.cast(labels, tf.int64)  # a uint8 is below any 1000; uint16 cannot be compared
+    valid = tf.reduce_all((wide >= 0) & (wide < classes))
     text = f"expected labels from 0 to {classes - 1}, found"
     with tf.control_dependencies([tf.debugging.Assert(valid, [text, labels])]):
         return tf.identity(labels)
+
+
+def check_same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises DataError unless the examples of all files are of one shape: file -> shape."""
+    (first, expected), *others = shapes.items()
+    for path, shape in others:
+        if shape != expected:
+            raise DataError(
+                f"{path}: found examples of shape {shape}, expected {expected} as in {first}; "
+                "make them alike"
+            )
 
 
 @contextlib.contextmanager
@@ -38,6 +50,7 @@ def locate_bad_record(source: Source) -> Iterator[None]:
 
     Raises:
         DataError: see `find_bad_record`; errors of other causes pass as they are.
+        ModelError: the loss knows fewer classes than the dataset.
     """
     try:
         yield
@@ -47,19 +60,26 @@ def locate_bad_record(source: Source) -> Iterator[None]:
         label = LABEL.search(error.message)
         if not label and not INPUT.search(error.message):
             raise
+        declared = getattr(source, "classes", None)
+        classes = int(label.group(1)) if label else 0
+        if classes and declared not in (None, classes):
+            raise ModelError(
+                f"the loss found a label that is not 0 to {classes - 1}: the model has {classes} "
+                f"classes, {type(source).__name__} has {declared}; set model.classes"
+            ) from None
         logger.warning("bad data; reading them again, one by one, to find the record")
         for split in source.splits:
-            find_bad_record(source, split, int(label.group(1)) if label else None)
+            find_bad_record(source, split, classes)
         raise
 
 
-def find_bad_record(source: Source, split: str, classes: int | None = None) -> None:
+def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
     """Reads, keeps, decodes and converts all records of a split, one by one; slow.
 
     Args:
         source: prepared.
         split: one of its splits.
-        classes: labels must be below it; default the source's own `classes`, if it has any.
+        classes: if given, labels must be below it; else `convert` alone says what is right.
 
     Raises:
         DataError: about the first bad record: its file and number, what was found and expected.
@@ -75,7 +95,6 @@ def find_bad_record(source: Source, split: str, classes: int | None = None) -> N
         kept = source.keep(*arguments(batch_of_one(record)))
         decoded = source.decode(*arguments(record))
         features, labels = source.convert(*arguments(batch_of_one(decoded)))
-        classes = classes or getattr(source, "classes", None)
         if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
             labels = valid_labels(labels, classes)
         shapes = [tf.shape(array) for array in tf.nest.flatten(decoded)]
@@ -110,5 +129,5 @@ def _reason(message: str) -> str:
     text = message.partition("\n\t [[")[0]
     text = re.sub(r"(?s)^Graph execution error:.*(Node: '\S+'\n| iterator: \S+: )", "", text)
     text = re.sub(r"\d+ root error\(s\) found\.\s+\(0\) [\w ]+: |\{\{\w+ \S+\}\} ", "", text)
-    text = re.sub(r"assertion failed: \[(.*?)\] \[(.*)\]", r"\1 \2", text)
-    return text.strip().splitlines()[0].rstrip(".")
+    text = re.sub(r"assertion failed: \[(.*?)\](?: \[(.*)\])?", r"\1 \2", text)
+    return text.strip().splitlines()[0].replace("\\'", "'").rstrip(". ")

@@ -54,10 +54,25 @@ def fetch_mnist(directory: str | os.PathLike[str]) -> None:
             f"{directory}: found {', '.join(own)} of other data than MNIST, or corrupt, and no "
             f"{', '.join(missing)}; put these there, or choose another data.directory"
         )
+    others = _others(directory) if missing else []
+    if others:
+        raise DataError(
+            f"{directory}: found {', '.join(others[:4])}, but no {', '.join(missing)}; rename your "
+            "own files so, or set data.directory to an empty one for MNIST to be downloaded to"
+        )
     for name in missing:
         data = _download(name)  # before the directory is made
         with atomic_write(paths[name]) as file:
             file.write(data)
+
+
+def _others(directory: str | os.PathLike[str]) -> list[str]:
+    """Files that may be meant as data: any others here, and idx files in folders below."""
+    here = Path(directory)
+    own = [path for path in here.glob("[!.]*") if path.is_file() and path.suffix != ".part"]
+    own = [path for path in own if path.name not in OFFICIAL and path.stem not in OFFICIAL]
+    below = [*here.glob("*/*ubyte*"), *here.glob("*/*/*ubyte*")]
+    return sorted(str(path.relative_to(here)) for path in (*own, *below))
 
 
 def _read(path: Path) -> bytes:
@@ -65,7 +80,7 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FAILURES as error:
-        raise DataError(f"{path}: {error}; delete it or put a complete copy there") from error
+        raise DataError(f"{path}: {error}; put a complete copy there") from error
 
 
 def _download(name: str) -> bytes:

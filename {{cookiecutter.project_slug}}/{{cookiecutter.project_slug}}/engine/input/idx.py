@@ -14,6 +14,8 @@ import numpy as np
 from ..errors import DataError
 from ..run.files import atomic_write
 
+TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
+
 
 class IdxHeader(NamedTuple):
     """What precedes the data; sizes in bytes."""
@@ -31,7 +33,7 @@ def read_header(path: str | os.PathLike[str], rank: int) -> IdxHeader:
         rank: the number of dimensions that it must have: 3 for images, 1 for labels.
 
     Raises:
-        DataError: the file cannot be read, or is corrupt.
+        DataError: the file cannot be read, is corrupt, or holds something else.
     """
     offset = 4 + 4 * rank
     try:
@@ -41,14 +43,19 @@ def read_header(path: str | os.PathLike[str], rank: int) -> IdxHeader:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; put a readable idx file there") from error
     magic = struct.pack(">I", 0x0800 + rank)  # 8: unsigned bytes
+    if head[:4] != magic and head[:2] == b"\0\0" and len(head) > 3 and head[2] in TYPES:
+        raise DataError(
+            f"{path}: found {TYPES[head[2]]} of {head[3]} dimensions, expected uint8 of "
+            f"{rank}; convert the array, and write it by `write` of engine/input/idx.py"
+        )
     shape = struct.unpack(f">{rank}I", head[4:].ljust(4 * rank, b"\0"))
     record_bytes = int(np.prod(np.array(shape[1:], object)))  # Python's integers: no overflow
     expected = offset + shape[0] * record_bytes
     if head[:4] != magic or 0 in shape or size != expected:
         raise DataError(
-            f"{path}: corrupt, or not an idx file: found {size} bytes that start with "
+            f"{path}: corrupt, or not a big-endian idx file: found {size} bytes that start with "
             f"0x{head[:4].hex()} and are of shape {shape}, expected {expected} bytes that start "
-            f"with 0x{magic.hex()}; delete it or put a complete copy there"
+            f"with 0x{magic.hex()}; put a complete copy there"
         )
     return IdxHeader(shape, offset, record_bytes)
 

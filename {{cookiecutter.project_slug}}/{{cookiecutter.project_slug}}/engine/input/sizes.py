@@ -81,6 +81,9 @@ def count_records(
 
 def full_batches(source: Source, split: str, count: int) -> int:
     """The number of full batches in n records; raises DataError if there is not one."""
+    if count == 0:
+        files = " and ".join(source.files(split)[:4]) or type(source).__name__
+        raise DataError(f"{files}: the {split} split holds no records; expected one or more")
     if count < source.batch_size:
         raise DataError(
             f"{type(source).__name__}: data.batch_size is {source.batch_size}, but the {split} "

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import ConfigError
-from .overrides import change, nearest_to, split_setting, values_in
+from .overrides import change, expand_home, nearest_to, split_setting, values_in
 from .targets import instantiate
 
 __all__ = ["CONF", "instantiate", "load_config"]
@@ -69,14 +69,17 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         chosen = [f"{PLACES.get(group, group)}='{choice}'" for group, choice in choices.items()]
         config = _compose("train" if command else name, [*chosen, *command])
         typed = changes.get("run_dir") or changes.get("trainer.run_dir") or config.run_dir
+        typed = os.path.expanduser(typed)
         run_dir = str(OmegaConf.create({"run_dir": typed}).run_dir)
         before = _load(run_dir) if run_dir and "trainer" in config else None  # not of a sweep
         if before is None:
             change(config, changes, values_in(config), options)
+            expand_home(config)
             return config
         now = _resumed(before, config, choices, run_dir)
         # A setting that is newer than the run has the default of its class until it is typed.
         change(now, changes, values_in(OmegaConf.merge(config, now)), options)
+        expand_home(now)
         _check_same(before, now, changes)
         return now
     except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from typing import Any, Iterable, Sequence
 
@@ -46,6 +47,13 @@ def change(
         OmegaConf.update(config, key, value)
 
 
+def expand_home(config: DictConfig) -> None:
+    """Makes ~ the home directory where a value begins with it: a shell does not, behind an =."""
+    for key, value in values_in(config).items():
+        if isinstance(value, str) and value.startswith("~"):
+            OmegaConf.update(config, key, os.path.expanduser(value))
+
+
 def sweep_values(key: str, text: str) -> list[str]:
     """What a sweep takes one after another: `1,2` or `range(1,3)` -> ["1", "2"]."""
     override = _parsed(key, text)
@@ -74,7 +82,7 @@ def check_type(key: str, default: Any, value: Any) -> None:
         fits = isinstance(value, (int, float)) and math.isfinite(value)
         expected = "a number"
     elif OmegaConf.is_list(default):
-        fits, expected = isinstance(value, list), "a list as [a,b]"
+        fits, expected = isinstance(value, list), "a list as [a,b] or ['a (b)',c]"
     elif OmegaConf.is_dict(default):
         fits = isinstance(value, dict) and not default
         inner = ", ".join(f"{key}.{name}" for name in default)

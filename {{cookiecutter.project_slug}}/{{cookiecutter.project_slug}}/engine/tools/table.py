@@ -23,7 +23,11 @@ def configs_of_runs(arguments: Sequence[str], command: str) -> list[DictConfig]:
     for text in arguments:
         if "=" not in text or os.path.isdir(text):
             raise ConfigError(f"{text}: found a path alone; expected run_dir={text}")
-    typed = [text.partition("=")[2] for text in arguments if text.startswith("run_dir=")]
+    typed = [
+        os.path.expanduser(text.partition("=")[2])
+        for text in arguments
+        if text.startswith("run_dir=")
+    ]
     others = [text for text in arguments if not text.startswith("run_dir=")]
     run_dirs = [run_dir for text in typed or [""] for run_dir in _matching(text)]
     return [load_config([*others, f"run_dir={run_dir}"], command) for run_dir in run_dirs]
