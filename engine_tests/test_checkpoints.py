@@ -105,6 +105,55 @@ def test_the_step_whose_evaluation_fails_is_saved_before_the_run_ends(
     assert all(np.array_equal(straight[name], run[name]) for name in straight)
 
 
+class Ends(tf.train.SessionRunHook):
+    """Raises after a number of steps, or asks for the end of training and raises then."""
+
+    def __init__(self, steps, error, at_end=False):
+        self.left, self.error, self.at_end = steps, error, at_end
+
+    def after_run(self, run_context, run_values):
+        self.left -= 1
+        if self.left == 0 and self.at_end:
+            run_context.request_stop()
+        elif self.left == 0:
+            raise self.error
+
+    def end(self, session):
+        if self.at_end:
+            raise self.error
+
+
+class FailsAt(MLP):
+    """A model of which one step fails."""
+
+    def loss(self, outputs, labels):
+        step = tf.train.get_global_step().read_value()
+        with tf.control_dependencies([tf.debugging.Assert(tf.not_equal(step, 17), ["a bug"])]):
+            return super().loss(outputs, labels)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_all_ways_out_after_whole_steps_lead_past_a_checkpoint(
+    fit, tmp_path, digits, variables, share, checkpoint_steps
+):
+    digits.memory_fraction = share
+    fit(tmp_path / "straight")
+    ways = [
+        (BrokenPipeError, 5, {"hooks": [Ends(5, BrokenPipeError())]}),
+        (KeyboardInterrupt, 9, {"hooks": [Ends(4, KeyboardInterrupt())]}),
+        (ValueError, 13, {"hooks": [Ends(4, ValueError("a bug"), at_end=True)]}),
+        # The batch that it read is the next one again.
+        (tf.errors.InvalidArgumentError, 17, {"model": FailsAt(16, dropout=0.5, name="mlp")}),
+    ]
+    for error, step, arguments in ways:
+        with pytest.raises(error):
+            fit(tmp_path / "run", **arguments)
+        assert checkpoint_steps(tmp_path / "run")[-1] == step
+    fit(tmp_path / "run")
+    straight, run = variables(tmp_path / "straight"), variables(tmp_path / "run")
+    assert all(np.array_equal(straight[name], run[name]) for name in straight)
+
+
 @pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
 def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_start(
     tmp_path,
@@ -127,10 +176,9 @@ def test_an_evaluation_that_failed_or_was_cut_short_is_made_up_for_at_the_next_s
     means = Evaluation._means
     _, straight = train("straight")
     monkeypatch.setattr(Evaluation, "_means", cut_short)
-    stopped, results = train("run")
+    with pytest.raises(KeyboardInterrupt):
+        train("run")
     monkeypatch.undo()
-    assert stopped.stopped_by == signal.SIGTERM
-    assert results == {}
     seen = checkpoint_steps(tmp_path / "run")[-1]
     assert seen == (20 if trainer is SessionTrainer else 10)  # Keras evaluates each epoch
     again, results = train("run")
@@ -193,7 +241,7 @@ def test_a_corrupt_record_in_the_last_evaluation_loses_no_step(
     with pytest.raises(DataError, match=r"t10k-labels.* record 8: .*200"):
         fit(tmp_path / "run", last_step=25, **settings)
     assert checkpoint_steps(tmp_path / "run") == [10, 20, 25]
-    assert "the evaluation of step 25 failed; the step itself is saved" in caplog.text
+    assert "an error ends training; step 25 is saved" in caplog.text
 
 
 def test_a_signal_while_the_last_checkpoint_is_written_waits_until_it_is_whole(
@@ -218,7 +266,8 @@ def test_a_signal_while_the_last_checkpoint_is_written_waits_until_it_is_whole(
     trainer = SessionTrainer(str(tmp_path / "run"), last_step=12, checkpoint_every_n_steps=0)
     try:
         monkeypatch.setattr(tf.train.Saver, "save", interrupted)
-        trainer.fit(MLP(hidden=16, dropout=0.5), digits)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(MLP(hidden=16, dropout=0.5), digits)
         assert signal.getsignal(signal.SIGTERM) is too_early
     finally:
         signal.signal(signal.SIGTERM, before)

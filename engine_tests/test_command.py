@@ -3,10 +3,14 @@
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+from my_project.engine.loop import stop
 from my_project.engine.run.lock import locked
 
 PACKAGE = "my_project"
@@ -71,11 +75,152 @@ def test_a_second_signal_ends_the_process_in_the_middle_of_a_step(start, tmp_pat
         del os.environ["PYTHONPATH"]
     wait_for(tmp_path / "output", "in the hook")
     started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)  # what comes within ECHO_SECS is the same signal
     assert process.wait() == 130
     assert time.monotonic() - started < 30
+
+
+PRINTS = """
+import sys
+from my_project.engine.tools.command import run_command
+
+def command(arguments):
+    try:
+        print("result")
+        {decides}
+    finally:
+        print("run directory", flush=True)
+
+sys.exit(run_command(command, "", needs_reader={needs_reader}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("decides", "output", "code", "message"),
+    [
+        ("return 143", "| true", 143, ""),
+        ("return 143", "> /dev/full", 143, ""),
+        ("return 143", ">&- 2>&-", 143, ""),
+        ("return 143", ">&- 2>/dev/full", 143, ""),
+        (
+            "from my_project.engine.errors import ConfigError; raise ConfigError('x')",
+            "| true",
+            2,
+            "x",
+        ),
+        ("raise BrokenPipeError('of a hook')", "| true", 1, "BrokenPipeError: of a hook"),
+    ],
+)
+def test_the_exit_code_is_that_of_the_training_whoever_reads(decides, output, code, message):
+    script = PRINTS.format(decides=decides, needs_reader=False)
+    shell = [
+        "bash",
+        "-c",
+        f'"$0" -c "$1" {output}; exit ${{PIPESTATUS[0]}}',
+        sys.executable,
+        script,
+    ]
+    found = subprocess.run(shell, cwd=ROOT, stderr=subprocess.PIPE)
+    assert (found.returncode, found.stderr.decode().strip()[-len(message) :]) == (code, message)
+    assert (b"Traceback" in found.stderr) == ("of a hook" in message)
+
+
+def test_a_command_whose_reader_has_read_enough_ends_and_a_full_disk_is_one_line():
+    script = PRINTS.format(decides="while True: print(1)", needs_reader=True)
+    for output, code, error in (("| head -1", 0, b""), ("> /dev/full", 1, b"No space left on")):
+        line = f'"$0" -c "$1" {output}; exit ${{PIPESTATUS[0]}}'
+        shell = ["bash", "-c", line, sys.executable, script]
+        found = subprocess.run(shell, cwd=ROOT, capture_output=True)
+        assert (found.returncode, len(found.stderr.splitlines())) == (code, bool(error))
+        assert error in found.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems close terminals differently")
+def test_a_terminal_that_is_closed_ends_with_its_code_and_a_checkpoint(tmp_path, digits_directory):
+    import fcntl
+    import termios
+
+    terminal, ours = os.openpty()
+    words = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
+    words += [f"run_dir={tmp_path}/run", "trainer.last_step=10000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{PACKAGE}.train", *words, "data.test_examples=130"],
+        cwd=ROOT,
+        stdin=ours,
+        stdout=ours,
+        stderr=ours,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(ours)
+    shown = threading.Thread(target=lambda: [os.read(terminal, 1) for _ in range(10**6)])
+    shown.daemon = True
+    shown.start()
+    try:
+        wait_for(tmp_path / "run" / "train.log", "step 1 ")
+        process.send_signal(signal.SIGSTOP)  # so that it finds the terminal closed
+        # Its session hears of that from the kernel, as when a window is closed.
+        termios.tcflush(terminal, termios.TCIOFLUSH)
+        os.close(terminal)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == 129
+    finally:
+        process.kill()
+    assert list((tmp_path / "run" / "checkpoints").glob("model.ckpt-*.index"))
+
+
+@pytest.fixture
+def hook():
+    """A SignalHook at work, with which SIGINT is otherwise raised, as in a notebook."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    hook = stop.SignalHook()
+    hook.after_create_session(None, None)
+    yield hook
+    hook.close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_signals_at_once_are_one_and_where_python_handles_it_a_later_one_is_raised(
+    hook, monkeypatch
+):
+    monkeypatch.setattr(stop, "ECHO_SECS", 0.5)
+    # Whatever holds up the thread that listens, as a step does on a busy core.
+    monkeypatch.setattr(hook, "_stop", lambda session: time.sleep(2))
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert hook.received == signal.SIGINT
+
+    def repeat():
+        for _ in range(100):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        repeat()
+
+
+def test_a_signal_to_a_forked_child_is_not_the_parents(hook):
+    codes = []
+
+    def fork():  # as a pool does, in a thread that reads the data
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            child = os.fork()
+            if child == 0:
+                os.kill(os.getpid(), number)
+                os._exit(0)  # what terminals send to all is ignored
+            codes.append(os.waitpid(child, 0)[1])
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    time.sleep(0.2)
+    assert codes == [0, 0, signal.SIGTERM]
+    assert hook.received is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -23,7 +23,7 @@ CONTRACTS = {
 LIMITS = {
     "files": 136,
     "lines": 9900,
-    "lines of the package": 7950,
+    "lines of the package": 7960,
     "lines above the engine": 1700,
     "lines of the commands": 230,
     "files of data, model and train": 25,

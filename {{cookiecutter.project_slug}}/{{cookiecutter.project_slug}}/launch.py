@@ -221,4 +221,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(launch, __doc__))
+    sys.exit(run_command(launch, __doc__, needs_reader=False))

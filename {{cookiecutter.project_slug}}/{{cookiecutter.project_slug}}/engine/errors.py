@@ -33,6 +33,10 @@ class RunError(UserError):
     """A run directory cannot be used, or training cannot continue."""
 
 
+class NotFiniteError(RunError):
+    """A number of a training step is NaN or infinite."""
+
+
 def check_at_least(least: float, place: str, **values: Any) -> None:
     """Raises ConfigError if one of the values, or of its numbers, is below the least."""
     for name, value in values.items():

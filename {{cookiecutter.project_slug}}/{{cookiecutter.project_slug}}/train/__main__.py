@@ -36,15 +36,17 @@ def train(arguments: list[str]) -> int:
 
     try:
         results = trainer.fit(model, dataset, config=settings)
-        if trainer.stopped_by:
-            return 128 + trainer.stopped_by
         for name, value in results.items():
             print(f"{dataset.evaluation_split} {name}: {value:.4f}")
         return 0
+    except KeyboardInterrupt:
+        if not trainer.stopped_by:
+            raise
+        return 128 + trainer.stopped_by
     finally:
         if os.path.isdir(trainer.directory):
             print(f"run directory: {trainer.directory}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(train, __doc__))
+    sys.exit(run_command(train, __doc__, needs_reader=False))

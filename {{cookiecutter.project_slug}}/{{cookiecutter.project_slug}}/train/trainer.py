@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow.compat.v1 as tf
 
 from ..data.dataset import Dataset
@@ -57,6 +55,7 @@ class SessionTrainer(TrainerSettings):
 
         Raises:
             UserError: its subclasses, each with one line for people.
+            KeyboardInterrupt: a signal, `stopped_by`, ended training; the last step is saved.
         """
         last_step = lifecycle.prepare(self, model, dataset)
         run = self._run(model)
@@ -71,15 +70,19 @@ class SessionTrainer(TrainerSettings):
                 # Once more, since another process may have trained in it meanwhile.
                 if not lifecycle.finished(self, run, dataset, last_step):
                     self._train(graph, run, last_step)
+        self._check_not_stopped()
         return last_metrics(run.metrics, dataset.evaluation_split)
+
+    def _check_not_stopped(self) -> None:
+        if self.stopped_by:
+            raise KeyboardInterrupt(f"signal {self.stopped_by}; {self.directory} is saved")
 
     def _train(self, graph: TrainingGraph, run: Run, last_step: int) -> None:
         step = lifecycle.resume(self, run)
         run.write_start()
         hooks = graph.loop.hooks = self._hooks(graph, run, last_step)
-        nan = next(hook for hook in hooks if isinstance(hook, NanHook))
-        batches_left = False
-        with lifecycle.closing(hooks), self._session(graph, run, hooks) as session, nan.reported():
+        saved, batches_left = lifecycle.saved(hooks), False
+        with lifecycle.closing(hooks), self._session(graph, run, hooks) as session, saved:
             while step < last_step and not session.should_stop():
                 graph.loop.advance(session)  # the steps that no hook needs
                 session.run(graph.train_op)
@@ -103,7 +106,7 @@ class SessionTrainer(TrainerSettings):
         save = CheckpointHook(
             prefix=run.checkpoint_prefix,
             saver=graph.scaffold.saver,
-            listeners=position,
+            positions=position,
             always=[last_step],
             **self.every("checkpoint"),
         )
@@ -129,9 +132,7 @@ class SessionTrainer(TrainerSettings):
             ),
             # Before the evaluation, which may be long, and is caught up after a restart.
             save,
-            *self._evaluation_hooks(
-                graph.evaluation, graph.scaffold.saver, run, last_step, save.save
-            ),
+            *self._evaluation_hooks(graph.evaluation, graph.scaffold.saver, run, last_step),
             # After the hooks that take time, so that neither counts them.
             ProfileHook(run.profile, self.profile_steps, last_step),
             ProgressHook(graph.numbers.get("loss"), graph.dataset.batch_size, last_step),
@@ -149,13 +150,12 @@ class SessionTrainer(TrainerSettings):
         )
 
     def _evaluation_hooks(
-        self, evaluation: Evaluation, saver: tf.train.Saver, run: Run, last_step: int, save: Any
+        self, evaluation: Evaluation, saver: tf.train.Saver, run: Run, last_step: int
     ) -> lifecycle.Hooks:
         evaluate = EvaluateHook(
             evaluation=evaluation,
             directory=run.evaluations,
             metrics_file=run.metrics,
-            if_fails=save,
             stopped=lambda: self.stopped_by,
             always=[last_step],
             **self.every("evaluate"),

@@ -61,10 +61,13 @@ class ClusterTrainer(SessionTrainer):
             dataset.prepare()
         role.last_step = last_step_of(self, dataset)
         self.directory = role.run().directory
+        results = {}
         if role.name == "evaluator":
-            return self._follow(model, dataset)
-        serve(role, self._signals)
-        return {}
+            results = self._follow(model, dataset)
+        else:
+            serve(role, self._signals)
+        self._check_not_stopped()
+        return results
 
     def _follow(self, model: Model, dataset: Dataset) -> dict[str, float]:
         """Evaluates the chief's checkpoints, and keeps the best; returns the last means."""
@@ -78,9 +81,7 @@ class ClusterTrainer(SessionTrainer):
             )
             evaluation = Evaluation(model, dataset, split, self.limit_batches)
             saver = tf.train.Saver()
-            evaluate, best, _ = super()._evaluation_hooks(
-                evaluation, saver, run, role.last_step, save=None
-            )
+            evaluate, best, _ = super()._evaluation_hooks(evaluation, saver, run, role.last_step)
             evaluate.begin()
             best.begin()
             run.write_start()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from typing import Any, Collection, Sequence
+from typing import Any, Collection, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from ...train.hooks.every import EveryHook
+from ..errors import NotFiniteError
+from .stream_position import StreamPositionHook
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointHook(EveryHook):
-    """Writes checkpoints; also when training ends or is asked to stop, so that nothing is lost.
+    """Writes checkpoints; also when training ends, in whatever way, so that no step is lost.
 
     Args:
         prefix: path of the checkpoints; the step is appended.
         saver: writes them; default the Scaffold's.
         every_n_steps, every_n_secs, always: see `EveryHook`.
-        listeners: called before and after each checkpoint is written.
+        positions: saved with each checkpoint.
     """
 
     def __init__(
@@ -26,34 +32,65 @@ class CheckpointHook(EveryHook):
         saver: tf.train.Saver | None = None,
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
-        listeners: Sequence[tf.train.CheckpointSaverListener] = (),
+        positions: Sequence[StreamPositionHook] = (),
         always: Collection[int] = (),
     ) -> None:
         super().__init__(every_n_steps, every_n_secs, always)
         self.prefix = prefix
         self._saver = saver
-        self._listeners = listeners
+        self._positions = positions
 
     def begin(self) -> None:
         super().begin()
         os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        super().after_create_session(session, coord)
+        self._session = session
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         self.save(session, step)
 
     def save(self, session: tf.Session, step: int) -> None:
         """Writes a checkpoint now."""
-        for listener in self._listeners:
-            listener.before_save(session, step)
+        for position in self._positions:
+            position.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(
             "saver", tf.GraphKeys.SAVERS, tf.train.Saver
         )
         # No meta graph: the code is the model; a graph would not load on the other TensorFlow.
         saver.save(session, self.prefix, global_step=step, write_meta_graph=False)
-        for listener in self._listeners:
-            listener.after_save(session, step)
+        for position in self._positions:
+            position.after_save(session, step)
 
-    def end(self, session: tf.Session) -> None:
-        step = int(session.run(self._global_step))
+    @contextlib.contextmanager
+    def saved(self) -> Iterator[None]:
+        """Inside of the `with`, all ways out lead past a checkpoint, except that of a NaN.
+
+        A step writes all or nothing, so that after an error, too, the last complete one is there.
+        """
+        try:
+            yield
+        except NotFiniteError:
+            raise
+        except BaseException as error:
+            try:
+                step = int(self._session.run(self._global_step))
+                # A step that failed may have read its batch, which is the next one again.
+                for position in self._positions if isinstance(error, tf.errors.OpError) else ():
+                    with contextlib.suppress(FileNotFoundError):  # it cannot be saved
+                        position.rewind(self._session, step)
+                self.save_last(step)
+                logger.warning("an error ends training; step %d is saved", step)
+            except (OSError, RuntimeError, tf.errors.OpError) as failed:
+                reason = str(failed).partition("\n")[0]
+                logger.warning("what follows the last checkpoint cannot be saved: %s", reason)
+            raise
+        # Not in `end`, before which one of another hook may raise.
+        self.save_last(int(self._session.run(self._global_step)))
+
+    def save_last(self, step: int) -> None:
+        """Writes a checkpoint of a step unless it has one."""
         if step > self.acted:
-            self.save(session, step)
+            self.save(self._session, step)
+            self.acted = step

@@ -19,6 +19,8 @@ from ..run.checkpoints import newest_checkpoint, restore_next
 from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
+from .checkpoint import CheckpointHook
+from .nan import NanHook
 from .settings import TrainerSettings
 from .stop import SignalHook
 from .summaries import drop_events_after
@@ -129,6 +131,18 @@ def closing(hooks: Hooks) -> Iterator[None]:
         for hook in hooks:
             if isinstance(hook, (EveryHook, SignalHook)):
                 hook.close()
+
+
+@contextlib.contextmanager
+def saved(hooks: Hooks) -> Iterator[None]:
+    """Inside of the `with`, a NaN is reported, and all other ways out lead past a checkpoint."""
+    with contextlib.ExitStack() as stack:
+        for hook in reversed(hooks):  # the NaN comes first
+            if isinstance(hook, CheckpointHook):
+                stack.enter_context(hook.saved())
+            elif isinstance(hook, NanHook):
+                stack.enter_context(hook.reported())
+        yield
 
 
 def check_batches_left(left: bool, hooks: Hooks, last_step: int, dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ...train.hooks.every import EveryHook
-from ..errors import RunError
+from ..errors import NotFiniteError
 from ..graph.checks import ancestors
 from .graph import TrainingGraph
 from .stream_position import StreamPositionHook
@@ -53,7 +53,7 @@ class NanHook(EveryHook):
 
     @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
-        """Inside of the `with`, a check that fails becomes a RunError of one line."""
+        """Inside of the `with`, a check that fails becomes a NotFiniteError of one line."""
         try:
             yield
         except tf.errors.InvalidArgumentError as error:
@@ -65,7 +65,7 @@ class NanHook(EveryHook):
                 seen = self._reproduce(step) if self._alone else "other workers have moved on since"
             except (tf.errors.OpError, OSError) as failed:
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
-            raise RunError(
+            raise NotFiniteError(
                 f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
                 f"checkpoint holds it; {seen}; start a new run with a lower "
                 "model.learning_rate or model.loss_scale, or another model.clip"
@@ -74,11 +74,8 @@ class NanHook(EveryHook):
     def _reproduce(self, step: int) -> str:
         session = self._session
         session.run(self._iterator.initializer)
-        position = step
         for hook in self._position:
-            position = hook.rewind(session, step)
-        for _ in range(step - position):
-            session.run(self._batch[0].op)
+            hook.rewind(session, step)
         batch = session.run(self._batch)
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, f"batch-{step}.npz")

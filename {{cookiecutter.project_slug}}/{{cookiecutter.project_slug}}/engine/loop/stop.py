@@ -52,9 +52,10 @@ class LastStepHook(EveryHook):
 
 
 class SignalHook(tf.train.SessionRunHook):
-    """Asks the session to stop on one of SIGNALS; a second one ends the process at once.
+    """Asks the session to stop on one of SIGNALS; a second one acts as if there were no hook.
 
-    Without a session, signals have their default action: there is nothing to save. Python calls its
+    So it ends the process at once, or where Python handles it, as in a notebook, it is raised.
+    Without a session, signals have that action, too: there is nothing to save. Python calls its
     handlers only after `session.run` returns, which may take long. So a thread, which the signal
     wakes through a socket, runs `stop_op` meanwhile. Let it be the last hook: then a signal cannot
     interrupt what other hooks do at the end.
@@ -69,6 +70,8 @@ class SignalHook(tf.train.SessionRunHook):
     def __init__(self, stop_op: tf.Operation | None = None) -> None:
         self.received: int | None = None
         self._stop_op = stop_op
+        self._before: dict[int, Any] = {}  # what handled each signal
+        self._second = False  # whether the next signal is a second one
         self._restore = contextlib.ExitStack()
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
@@ -77,31 +80,43 @@ class SignalHook(tf.train.SessionRunHook):
             return  # Python refuses to handle signals elsewhere
         reader, writer = socket.socketpair()
         writer.setblocking(False)
-        self._restore.callback(writer.close)  # which ends the thread
+        self._restore.callback(writer.close)
+        # Ends the thread, also while a forked child has the socket, too.
+        self._restore.callback(writer.shutdown, socket.SHUT_WR)
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP is under nohup
-                before = signal.signal(number, self._receive)
-                self._restore.callback(signal.signal, number, before)
+                self._before[number] = signal.signal(number, self._receive)
+                self._restore.callback(signal.signal, number, self._before[number])
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
         threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
 
     def _receive(self, number: int, frame: Any) -> None:
-        self.received = number
-        logger.warning("%s: saving, then leaving", signal.Signals(number).name)
+        if self._second and callable(self._before[number]):
+            self._before[number](number, frame)
+        elif not self.received:
+            self.received = number
+            logger.warning("%s: saving, then leaving", signal.Signals(number).name)
 
     def _watch(self, reader: socket.socket, session: tf.Session) -> None:
         """Runs in a thread of its own, so that it acts during a step or a save."""
         with reader:
             numbers = (byte[0] for byte in iter(lambda: reader.recv(1), b""))
-            signals = (number for number in numbers if number in SIGNALS)
+            signals = (number for number in numbers if number in self._before)
             if next(signals, None) is None:
                 return
-            heard = time.monotonic()
             # In another thread: it may wait for a core that a step is using.
             threading.Thread(target=self._stop, args=(session,), daemon=True).start()
-            second = next((x for x in signals if time.monotonic() - heard > ECHO_SECS), None)
-            if second:
-                os._exit(128 + second)
+            # What came while this thread waited for a core is an echo, too: whoever means it
+            # repeats it, and no work is lost.
+            time.sleep(ECHO_SECS)
+            reader.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                reader.recv(2**16)
+            reader.setblocking(True)
+            self._second = True
+            for number in signals:
+                if not callable(self._before[number]):
+                    os._exit(128 + number)
 
     def _stop(self, session: tf.Session) -> None:
         # The session may be closing already: then nothing is left to stop.
@@ -121,3 +136,20 @@ class SignalHook(tf.train.SessionRunHook):
     def close(self) -> None:
         """Restores the handlers found at the start."""
         self._restore.close()
+
+
+def _release_child() -> None:
+    """Frees a forked child, as of a pool in a dataset, of handlers, which are the parent's.
+
+    SIGTERM then ends it. What a terminal sends to all of its processes it ignores: the parent
+    needs it for the step at work, and ends it afterwards.
+    """
+    for number in SIGNALS:
+        if isinstance(getattr(signal.getsignal(number), "__self__", None), SignalHook):
+            signal.set_wakeup_fd(-1)  # of a socket that is the parent's
+            ended = number == signal.SIGTERM
+            signal.signal(number, signal.SIG_DFL if ended else signal.SIG_IGN)
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_release_child)

@@ -14,11 +14,11 @@ from ..run.run import Run
 logger = logging.getLogger(__name__)
 
 
-class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListener):
+class StreamPositionHook(tf.train.SessionRunHook):
     """Saves an iterator, its shuffle buffer included, so that a restart gets the very next batch.
 
     In a Saver of its own: the model's would restore it before it is initialized. Let it come
-    before the hook that writes checkpoints, and be one of its listeners.
+    before the hook that writes checkpoints, and be one of its `positions`.
 
     Args:
         iterator: an initializable one; the session's start has initialized it.
@@ -37,6 +37,7 @@ class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListen
         self._global_step = tf.train.get_or_create_global_step()
         saveable = tf.data.experimental.make_saveable_from_iterator(self._iterator)
         self._saver = tf.train.Saver([saveable], max_to_keep=None)
+        self._read = tf.nest.flatten(self._iterator.get_next())[0].op
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         step = int(session.run(self._global_step))
@@ -63,27 +64,29 @@ class StreamPositionHook(tf.train.SessionRunHook, tf.train.CheckpointSaverListen
                 _first_line(error),
             )
 
-    def rewind(self, session: tf.Session, step: int) -> int:
-        """Goes back to the newest position saved up to a step; returns the step it was saved at.
+    def rewind(self, session: tf.Session, step: int) -> None:
+        """Goes to the batch that follows a step: the newest position before it, then reads on.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: no position was saved.
         """
         steps = [saved for saved in self._saved_steps() if saved <= step]
         if not steps:
             raise FileNotFoundError("no position of the input was saved")
+        session.run(self._iterator.initializer)  # after an error nothing can be restored
         self._saver.restore(session, f"{self._prefix}-{max(steps)}")
-        return max(steps)
+        for _ in range(step - max(steps)):
+            session.run(self._read)
 
-    def before_save(self, session: tf.Session, global_step_value: int) -> None:
+    def before_save(self, session: tf.Session, step: int) -> None:
         if self._saved:
-            path = f"{self._prefix}-{global_step_value}"
+            path = f"{self._prefix}-{step}"
             self._saver.save(session, path, write_meta_graph=False, write_state=False)
 
-    def after_save(self, session: tf.Session, global_step_value: int) -> None:
-        for step in self._saved_steps():
-            if not os.path.exists(f"{self._checkpoint_prefix}-{step}.index"):
-                for path in glob.glob(f"{glob.escape(self._prefix)}-{step}.*"):
+    def after_save(self, session: tf.Session, step: int) -> None:
+        for saved in self._saved_steps():
+            if not os.path.exists(f"{self._checkpoint_prefix}-{saved}.index"):
+                for path in glob.glob(f"{glob.escape(self._prefix)}-{saved}.*"):
                     os.remove(path)
 
     def _saved_steps(self) -> list[int]:

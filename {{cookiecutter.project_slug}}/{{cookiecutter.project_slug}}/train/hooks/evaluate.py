@@ -28,7 +28,6 @@ class EvaluateHook(EventsHook):
             curves on one chart.
         metrics_file: path of the JSON lines.
         every_n_steps, every_n_secs, always: see `EveryHook`.
-        if_fails: called with session and step when an evaluation fails, which ends training.
         stopped: asked between batches; if true, the rest of the evaluation is skipped.
 
     Attributes:
@@ -43,13 +42,11 @@ class EvaluateHook(EventsHook):
         every_n_steps: int = 0,
         every_n_secs: float = 0.0,
         always: Collection[int] = (),
-        if_fails: Callable[[tf.Session, int], None] | None = None,
         stopped: Callable[[], Any] = lambda: None,
     ) -> None:
         super().__init__(directory, every_n_steps, every_n_secs, always)
         self.evaluation = evaluation
         self.metrics_file = metrics_file
-        self.if_fails = if_fails
         self.stopped = stopped
         self.results: dict[str, float] = {}
         self.evaluated = 0
@@ -62,13 +59,7 @@ class EvaluateHook(EventsHook):
             self.act(session, self.step, {})
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
-        try:
-            results = self.evaluation.run(session, self.stopped)
-        except Exception:
-            if self.if_fails:
-                self.if_fails(session, step)
-                logger.warning("the evaluation of step %d failed; the step itself is saved", step)
-            raise
+        results = self.evaluation.run(session, self.stopped)
         if not results:
             logger.info("step %d  the evaluation is left to the next start", step)
             return
