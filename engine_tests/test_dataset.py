@@ -1,11 +1,16 @@
 """The order of training batches, and what evaluation sees."""
 
+import json
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data import Dataset, Digits
 from my_project.data.tfrecord import TFRecords, write_tfrecords
 from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.input.bad_records import locate_bad_record
+from my_project.engine.run.metrics import read_metrics
 
 
 class Numbers(Dataset):
@@ -92,6 +97,82 @@ def test_keep_leaves_records_out_of_training_and_evaluation_and_of_the_count():
     assert set(trained) == {1, 3, 5, 7, 9}
 
 
+class Parts(Digits):
+    """The obvious validation split: the last records of the training files."""
+
+    splits = ("train", "validation", "test")
+    evaluation_split = "validation"
+    stems: ClassVar = {**Digits.stems, "validation": "train"}
+
+    def records(self, split):
+        records = super().records(split)
+        if split == "test":
+            return records
+        return records.take(500) if split == "train" else records.skip(500)
+
+
+def test_a_part_of_a_split_needs_no_count_of_its_own(digits_directory, fit, tmp_path):
+    sizes = {"train_examples": 640, "test_examples": 130, "batch_size": 50}
+    dataset, whole = Parts(digits_directory, **sizes), Digits(digits_directory, **sizes)
+    dataset.prepare()
+    assert [dataset.count(split) for split in dataset.splits] == [500, 140, 130]
+    assert dataset.class_counts("train").sum() == 500
+    assert whole.count("train") == 640
+    found = np.concatenate([images for images, _ in batches(dataset, training=True, count=10)])
+    wanted = np.concatenate([images for images, _ in batches(whole)])[:500]
+    assert sorted(map(bytes, found)) == sorted(map(bytes, wanted))
+    assert fit(tmp_path / "run", 5, dataset=dataset)["loss"] > 0
+    assert [line["split"] for line in read_metrics(f"{tmp_path}/run/metrics.jsonl")][-1:] == [
+        "validation"
+    ]
+
+
+@pytest.mark.parametrize(("said", "there"), [(8, 10), (12, 10), (2048, 1500), (1500, 2048)])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_a_count_that_is_wrong_is_an_error_not_zeros(said, there, ragged):
+    class Wrong(Numbers):
+        padding = {"x": 0, "y": 0} if ragged else None
+
+        def records(self, split):
+            return tf.data.Dataset.range(there).map(lambda n: {"x": n, "y": n})
+
+        def count(self, split):
+            return said
+
+        def bytes_in_memory(self, split):
+            return 1000
+
+    dataset = Wrong(batch_size=4)
+    assert dataset.in_memory("train")
+    message = f"Wrong.count says .* train split holds {said} records, but {there} were read"
+    with pytest.raises(DataError, match=message), locate_bad_record(dataset):
+        batches(dataset, training=True, count=1)
+
+
+def test_evaluation_while_training_takes_the_share_for_validation(fit, digits_directory, tmp_path):
+    sizes = {"train_examples": 640, "test_examples": 130, "batch_size": 50}
+    for fraction in (0.25, 0.0):
+        run = f"{tmp_path}/{fraction}"
+        dataset = Digits(digits_directory, validation_share=0.2, memory_fraction=fraction, **sizes)
+        fit(run, 10, dataset=dataset)
+        dataset = Digits(digits_directory, validation_share=0.2, memory_fraction=fraction, **sizes)
+        found = fit(run, 20, dataset=dataset, evaluate_every_n_steps=10)
+        assert {line["split"] for line in read_metrics(f"{run}/metrics.jsonl")} == {
+            "train",
+            "validation",
+        }
+        with open(f"{run}/best/best.json") as file:
+            best = json.load(file)
+        assert best["metrics"]["loss"] <= found["loss"]
+        assert 90 < dataset.count("validation") < 170
+        assert dataset.count("validation") + dataset.count("train") == 640
+
+
+def test_a_share_of_data_with_validation_files_is_refused(digits_directory):
+    with pytest.raises(ConfigError, match="Parts has a validation split of its own; set it to 0"):
+        Parts(digits_directory, validation_share=0.1)
+
+
 def test_a_batch_larger_than_the_data_is_refused_with_both_numbers():
     with pytest.raises(DataError, match="batch_size is 11, but the train split holds only 10"):
         Numbers(batch_size=11).batches("train", training=True)
@@ -102,6 +183,7 @@ def test_a_batch_larger_than_the_data_is_refused_with_both_numbers():
     [
         ({"batch_size": 0}, "data: found batch_size=0; expected 1 or more"),
         ({"memory_fraction": 1.5}, "data: found memory_fraction=1.5; expected .* from 0 to 1"),
+        ({"validation_share": 2}, "data: found validation_share=2; expected .* from 0 to 1"),
         ({"balance": -0.1}, r"data: found balance=-0\.1; expected .* from 0 to 1"),
         ({"buckets": [5]}, r"data: found buckets=\[5\]; expected ascending lengths, and `padding`"),
     ],

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from my_project.data.images import Images
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.elements import run_once
+from my_project.engine.input.source import splits_of
 
 PIXELS = np.random.RandomState(1).randint(0, 256, [12, 4, 6, 3]).astype(np.uint8)
 
@@ -119,3 +120,13 @@ def test_a_directory_without_images_is_refused_with_what_was_looked_for(tmp_path
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(ConfigError, match="expected sizes above 0, and 1 or 3 channels"):
         dataset("images", **wrong)
+
+
+def test_a_share_for_validation_is_of_files_and_counts_their_folders(directory):
+    images = dataset(directory, validation_share=0.5)
+    images.prepare()
+    counts = [images.class_counts(split).sum() for split in splits_of(images)]
+    assert counts == [images.count(split) for split in splits_of(images)]
+    assert counts[0] + counts[1] == 8
+    assert counts[2] == 4
+    assert 0 < counts[0] < 8

@@ -10,6 +10,7 @@ from my_project.engine.errors import DataError
 from my_project.engine.input.elements import native
 from my_project.engine.input.random_numbers import uniform
 from my_project.engine.input.sizes import count_records, padding_wasted
+from my_project.engine.input.source import splits_of
 
 NUMBERS = list(range(60))  # in files of ten; those from 50 on are of the rare class, 0
 BUCKETS = [4, 7]  # of the lengths below, 1 to 9
@@ -208,3 +209,101 @@ def test_what_streams_is_not_tuned_which_brings_1_15_down_where_a_session_ends(d
         assert options.autotune.enabled is False
     else:
         assert options.experimental_optimization.autotune is False
+
+
+class Repeated(Numbers):
+    """1,000 numbers, of which the last hundred are rare."""
+
+    def files(self, split):
+        return []
+
+    def records(self, split):
+        return tf.data.Dataset.range(1000)
+
+    def convert(self, number):
+        return {"number": number}, tf.cast(number < 900, tf.int32)
+
+    def augment(self, features, labels, keys):
+        return {**features, "drawn": uniform(keys)}, labels
+
+
+def test_a_repeated_example_is_augmented_anew_each_time(directory, batches):
+    found = batches(Repeated(directory, True, balance=1.0), count=200, training=True)
+    drawn = [features["drawn"] for features, _ in found]
+    numbers = flat(found)
+    assert {numbers.count(number) for number in range(900, 1000)} == {5}
+    assert len(set(zip(numbers, np.concatenate(drawn).tolist()))) == 1000
+
+
+def test_balance_takes_neighbors_in_the_files_independently(directory, batches):
+    found = batches(Repeated(directory, True, balance=1.0), count=1000, training=True)
+    epochs = np.reshape(flat(found), [5, 1000])
+    for epoch in epochs:
+        taken = np.isin(np.arange(900), epoch)
+        assert taken.sum() == 500
+        # By chance 900 (5/9)^2 = 278 pairs, with a standard deviation of 10; in lockstep 100.
+        assert abs(np.sum(taken[1:] & taken[:-1]) - 278) < 40
+        assert abs(taken[::2].sum() - 250) < 40
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 5
+
+
+@MODES
+@pytest.mark.parametrize("form", FORMS)
+def test_a_share_for_validation_is_a_split_of_its_own(form, in_memory, directory, batches):
+    others = {"validation_share": 0.3, "balance": 0.5}
+    dataset = form(directory, in_memory, **others)
+    assert splits_of(dataset) == ("train", "validation", "test")
+    assert dataset.evaluation_split == "validation"
+    held_out = flat(batches(dataset, "validation"))
+    kept = [number for number in form.expected if number not in held_out]
+    assert len(kept) == dataset.count("train")
+    assert len(held_out) == dataset.count("validation")
+    assert 0.1 < len(held_out) / len(form.expected) < 0.5
+    assert flat(batches(dataset, "train")) == kept
+    assert flat(batches(dataset, "test")) == form.expected
+    assert dataset.class_counts("train").sum() == len(kept)
+    assert set(flat(batches(dataset, count=40, training=True))) <= set(kept)
+    assert flat(batches(form(directory, in_memory, seed=7, **others), "validation")) == held_out
+    shares = [form(directory, in_memory, **others) for _ in range(3)]
+    for worker, share in enumerate(shares):
+        share.shard = (worker, 3)
+    assert sum(count_records(share, "train", share.shard) for share in shares) == len(kept)
+
+
+def held_out(dataset, batches):
+    return set(flat(batches(dataset, "validation")))
+
+
+def test_what_is_held_out_stays_so_when_records_and_files_are_added(directory, tmp_path, batches):
+    class Folders(Numbers):
+        def files(self, split):
+            return sorted(map(str, self.directory.glob("*/*.txt")))
+
+    class Counted(Repeated):
+        number = 1000
+
+        def records(self, split):
+            return super().records(split).take(self.number)
+
+    dataset = Counted(directory, True, validation_share=0.2)
+    assert 150 < dataset.count("validation") < 250
+    many = held_out(dataset, batches)
+    Counted.number = 500
+    few = held_out(Counted(directory, True, validation_share=0.2), batches)
+    assert few == {number for number in many if number < 500}
+
+    for name in ("a/2", "b/1"):
+        (tmp_path / name[0]).mkdir()
+        numbers = range(100) if name == "a/2" else range(100, 200)
+        (tmp_path / f"{name}.txt").write_text("".join(f"{number}\n" for number in numbers))
+    before = held_out(Folders(tmp_path, True, validation_share=0.2), batches)
+    (tmp_path / "a" / "1.txt").write_text("1000\n")
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for folder in "ab":
+        (tmp_path / folder).rename(moved / folder)
+    with open(str(moved / "b" / "1.txt"), "a") as file:
+        file.write("2000\n")
+    after = held_out(Folders(moved, True, validation_share=0.2), batches)
+    assert after - {1000, 2000} == before
+    assert {number // 100 for number in before} == {0, 1}

@@ -7,7 +7,8 @@ import sqlite3
 import numpy as np
 import pytest
 from my_project.data.sql import SQLite
-from my_project.engine.errors import DataError
+from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.input.source import splits_of
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model import MLP
 
@@ -135,3 +136,14 @@ def test_a_path_without_a_database_is_refused_and_none_is_made(sqlite, tmp_path)
 
 def test_its_settings_make_it():
     assert isinstance(instantiate(load_config(["data=sql"]).data), SQLite)
+
+
+def test_one_query_for_all_splits_is_refused_or_split_by_a_share(path):
+    query = "SELECT x, y, label FROM train"
+    with pytest.raises(ConfigError, match=r"found no \{split\} in it, so that train"):
+        SQLite(path, query, 3)
+    dataset = SQLite(path, query, 3, validation_share=0.4)
+    dataset.prepare()
+    assert splits_of(dataset) == ("train", "validation")
+    assert dataset.count("train") + dataset.count("validation") == 20
+    assert 0 < dataset.count("validation") < 20

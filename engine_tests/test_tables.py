@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from my_project.data.tables import Table
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.bad_records import find_bad_record
+from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.input.source import splits_of
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model import MLP
 
@@ -162,3 +165,25 @@ def test_what_cannot_separate_cells_is_refused(table, delimiter):
 
 def test_its_settings_make_it():
     assert isinstance(instantiate(load_config(["data=tables"]).data), Table)
+
+
+def test_one_file_is_trained_on_and_evaluated_in_parts_of_it(tmp_path, fit, batches):
+    rows = "".join(f"{x},{x % 2}\n" for x in range(200))
+    path = tmp_path / "all.csv"
+    path.write_text(f"x,label\n{rows}")
+    arguments = {"features": ["x"], "label": "label", "classes": 2, "batch_size": 8}
+    with pytest.raises(ConfigError, match=r"all\.csv: found no \{split\} .*validation_share"):
+        Table(str(path), **arguments)
+    dataset = Table(str(path), validation_share=0.25, **arguments)
+    fit(tmp_path / "run", 3, MLP(hidden=4, classes=2), dataset)
+    parts = [
+        np.concatenate([x for x, _ in batches(dataset, split)]) for split in splits_of(dataset)
+    ]
+    assert sorted(np.concatenate(parts)[:, 0]) == [*range(200)]
+    assert 30 < len(parts[1]) < 70
+    inputs = PredictFiles(Table(str(path), validation_share=0.25, **arguments), [str(path)])
+    with tf.Graph().as_default(), tf.Session() as session:
+        iterator = tf.data.make_initializable_iterator(inputs.batches())
+        following = iterator.get_next()
+        session.run(iterator.initializer)
+        assert sum(len(session.run(following)[0]) for _ in range(25)) == 200

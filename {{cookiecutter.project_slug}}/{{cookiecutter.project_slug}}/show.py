@@ -23,15 +23,16 @@ def show(arguments: list[str]) -> int:
     # Not above: an error in the settings need not wait for TensorFlow.
     from .engine.input.bad_records import locate_bad_record
     from .engine.input.sizes import summary
+    from .engine.input.source import splits_of
     from .engine.run.files import atomic_write
     from .engine.tools.contact_sheet import contact_sheet
 
     dataset = instantiate(config.data)
     split = config.split or dataset.training_split
-    if split not in dataset.splits or config.examples < 1:
+    if split not in splits_of(dataset) or config.examples < 1:
         raise ConfigError(
             f"found split={split}, examples={config.examples}; expected one of "
-            f"{', '.join(dataset.splits)}, and 1 or more"
+            f"{', '.join(splits_of(dataset))}, and 1 or more"
         )
     dataset.prepare()
     with locate_bad_record(dataset):

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
 from ..engine.input.bad_records import check_same_shape, valid_labels
+from ..engine.input.batches import check_names_split
 from .dataset import Dataset
 
 # What tf.io.decode_raw makes of bytes.
@@ -37,6 +38,7 @@ class Arrays(Dataset):
         self, features: str, labels: str, classes: int, scale: float = 1.0, **others: Any
     ) -> None:
         super().__init__(**others)
+        check_names_split(self, features=features, labels=labels)
         self.paths = (features, labels)
         self.classes = classes
         self.scale = scale

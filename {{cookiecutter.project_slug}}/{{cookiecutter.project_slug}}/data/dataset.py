@@ -16,24 +16,23 @@ Nest = Any  # a tensor, or tuples and dicts of tensors
 class Dataset:
     """Files to batches. A subclass says what one record is; the engine owns order and batching.
 
-    `convert` must be implemented, and `files` with `read` or, for any other source, `records`.
+    Implement `convert`, and `files` with `read` or, for any other source, `records`.
     A record is a tensor, a tuple of tensors (an argument each) or a dict of them (one argument).
 
     Args:
         batch_size: examples in a batch.
         seed: together with the epoch, the key of the training order and of augmentation.
         memory_fraction: records below this share of the machine's memory are held there; 0 streams.
-        shuffle_buffer: streaming: records that the next one is drawn from; they are part of every
-            checkpoint. Raise it if the loss differs from batch to batch in a biased way.
+        shuffle_buffer: streaming: records that the next one is drawn from, part of checkpoints.
         parallel_calls: batches (streaming: also files and records) worked on at a time.
-        balance: 0 takes the classes as they come, 1 each equally often: records are repeated (in
-            memory) or skipped (streaming).
+        balance: 1 takes each class equally often: records are repeated, or skipped (streaming).
         buckets: ascending lengths, for records with `padding`: a batch holds records between two.
+        validation_share: of the training records, which evaluations while training then take.
     """
 
-    splits: tuple[str, ...] = ("train", "test")
+    splits: tuple[str, ...] = ("train", "test")  # those that there are files of
     training_split = "train"
-    evaluation_split = "test"  # name a validation split here if you choose settings by it
+    evaluation_split = "test"  # while training; `validation` if you have files of such a split
     padding: Nest = None  # what shorter records are filled up with, in the structure of a record
     shard = (0, 1)  # (index, number) of the worker whose share of the training records this is
 
@@ -46,6 +45,7 @@ class Dataset:
         parallel_calls: int = 2,
         balance: float = 0.0,
         buckets: Sequence[int] = (),
+        validation_share: float = 0.0,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
@@ -54,8 +54,11 @@ class Dataset:
         self.parallel_calls = parallel_calls
         self.balance = balance
         self.buckets = list(buckets)
+        self.validation_share = validation_share
         check_settings(self)
-        self._counts: dict[str, int] = {}
+
+    def __init_subclass__(cls) -> None:
+        sizes.keep_true(cls, Dataset)
 
     def prepare(self) -> None:
         """Downloads, draws or checks files, before any graph is built; may raise DataError."""
@@ -101,13 +104,11 @@ class Dataset:
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""
-        if split not in self._counts:
-            self._counts[split] = sizes.count_records(self, split)
-        return self._counts[split]
+        return sizes.remembered(self, "count", split, sizes.count_records)
 
     def class_counts(self, split: str) -> np.ndarray:
         """How many records each class has, by `label`: int64 [classes]; reads all records."""
-        return sizes.class_counts(self, split)
+        return sizes.remembered(self, "class_counts", split, sizes.class_counts)
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
@@ -122,8 +123,7 @@ class Dataset:
 
         For training they never end, all are full, and each epoch is a new order of all records.
         Otherwise each example comes exactly once, in the files' order; the last batch is short.
-        start_step: int or int64 tensor [], the batches already trained on: in memory they are
-        skipped; streaming starts an epoch of an order of its own.
+        start_step: int or int64 tensor [], batches to skip; streaming starts another epoch instead.
         """
         return read_batches(self, split, training, start_step)
 

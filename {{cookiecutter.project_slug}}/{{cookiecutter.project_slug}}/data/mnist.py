@@ -77,4 +77,4 @@ class MNIST(Dataset):
 
     def count(self, split: str) -> int:
         header, _ = check_pair(*self.files(split))  # which says it: nothing to read
-        return super().count(split) if self.overrides("keep") else header.shape[0]
+        return header.shape[0]

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
+from ..engine.input.batches import check_names_split
 from .dataset import Dataset
 
 LARGEST = 3.4028234e38  # of float32
@@ -30,6 +31,7 @@ class SQLite(Dataset):
 
     def __init__(self, path: str, query: str, classes: int, **others: Any) -> None:
         super().__init__(**others)
+        check_names_split(self, query=query)
         self.path = path
         self.query = query.strip().rstrip(";") + "\n"  # which ends a comment
         self.classes = classes

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ConfigError, DataError
 from ..engine.input.bad_records import valid_labels
+from ..engine.input.batches import check_names_split
 from .dataset import Dataset
 
 STARTS = {
@@ -47,6 +48,7 @@ class Table(Dataset):
         **others: Any,
     ) -> None:
         super().__init__(**others)
+        check_names_split(self, pattern=pattern)
         self.pattern = pattern
         self.columns = [str(column) for column in (*features, label)]
         self.classes = classes

@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import DataError, ModelError
 from .elements import CPU, arguments, batch_of_one
+from .memory import WRONG_COUNT
+from .sizes import count_records
 from .source import Source
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ def locate_bad_record(source: Source) -> Iterator[None]:
     except (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError):
         raise  # another machine is gone, or the session is closing
     except tf.errors.OpError as error:
+        if WRONG_COUNT in error.message:
+            raise _wrong_count(source) from None
         label = LABEL.search(error.message)
         if not label and not INPUT.search(error.message):
             raise
@@ -71,6 +75,14 @@ def locate_bad_record(source: Source) -> Iterator[None]:
         for split in source.splits:
             find_bad_record(source, split, classes)
         raise
+
+
+def _wrong_count(source: Source) -> DataError:
+    name, split = type(source).__name__, source.training_split
+    return DataError(
+        f"{name}.count says that the {split} split holds {source.count(split)} records, but "
+        f"{count_records(source, split)} were read; leave `count` out, or correct it"
+    )
 
 
 def find_bad_record(source: Source, split: str, classes: int = 0) -> None:

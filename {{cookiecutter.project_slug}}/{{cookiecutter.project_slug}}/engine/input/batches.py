@@ -11,8 +11,10 @@ from ..errors import ConfigError, check_at_least
 from .elements import batched, decoded, elements_of, in_threads, native, to_batch
 from .memory import memory_batches
 from .sizes import reading_mode
-from .source import Source
+from .source import VALIDATION, Source
 from .streaming import streamed_batches
+
+SPLIT = "{split}"  # stands for the split's name in a path
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +32,39 @@ def read_batches(source: Source, split: str, training: bool, start_step: Any) ->
 
 
 def check_settings(source: Source) -> None:
-    """Raises ConfigError if a setting is out of its range."""
+    """Chooses the split to evaluate; raises ConfigError if a setting is out of its range."""
+    if source.validation_share:
+        source.evaluation_split = VALIDATION
     for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
         check_at_least(1, "data", **{name: getattr(source, name)})
-    for name in ("memory_fraction", "balance"):
+    for name in ("memory_fraction", "balance", "validation_share"):
         if not 0 <= getattr(source, name) <= 1:
             found = f"{name}={getattr(source, name)}"
             raise ConfigError(f"data: found {found}; expected a number from 0 to 1")
+    if source.validation_share and VALIDATION in source.splits:
+        name = type(source).__name__
+        raise ConfigError(
+            f"data.validation_share={source.validation_share}: {name} has a validation split of "
+            "its own; set it to 0"
+        )
     ascending = sorted(set(source.buckets))
     if source.buckets != ascending or (ascending and source.padding is None):
         found = f"buckets={source.buckets}"
         raise ConfigError(f"data: found {found}; expected ascending lengths, and `padding`")
+
+
+def check_names_split(source: Source, **settings: str) -> None:
+    """Settings without {split} name the same records for all splits: then there is one split.
+
+    Raises:
+        ConfigError: it would be evaluated on what it was trained on.
+    """
+    same = [name for name, value in settings.items() if SPLIT not in value]
+    if same and (len(same) < len(settings) or not source.validation_share):
+        raise ConfigError(
+            f"data.{same[0]}={settings[same[0]]}: found no {SPLIT} in it, so that "
+            f"{' and '.join(source.splits)} would be the same records; put {SPLIT} there, or let "
+            "data.validation_share, such as 0.2, take a part of them to evaluate on"
+        )
+    if same:
+        source.splits = (source.training_split,)

@@ -7,13 +7,15 @@ order they are read.
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
-from .source import Source
+from .random_numbers import example_keys
+from .source import VALIDATION, Source, split_in_files
 
 ENDLESS = np.iinfo(np.int64).max
 OPEN_FILES = 16  # read side by side, in turn
@@ -46,10 +48,11 @@ def elements_of(
         names: see `file_names`; default: made here.
     """
     index, number = shard
+    in_files = split_in_files(source, split)
     if source.overrides("records"):
-        elements = _numbered(source.records(split), 0)
+        elements = _numbered(source.records(in_files), 0)
     else:
-        paths = source.files(split)
+        paths = source.files(in_files)
         if not paths:
             name = type(source).__name__
             raise DataError(f"{name}: there are no files of the {split} split; check data.*")
@@ -67,8 +70,10 @@ def elements_of(
         else:
             calls = min(source.parallel_calls, OPEN_FILES)
             elements = files.interleave(read, OPEN_FILES, OPEN_FILES, num_parallel_calls=calls)
-    if source.overrides("keep"):
-        elements = _kept(source, elements)
+    shared = source.validation_share and split in (source.training_split, VALIDATION)
+    if shared or source.overrides("keep"):
+        held_out = _held_out(source, in_files, names) if shared else None
+        elements = _kept(source, elements, held_out, split == VALIDATION)
     return elements.shard(number, index) if number > 1 else elements
 
 
@@ -78,7 +83,8 @@ def file_names(source: Source, split: str) -> tf.Tensor:
     As a constant, a million of them would be in the event file, too. Call it outside of functions
     that run again: a call of Python while the process ends crashes it.
     """
-    paths = np.array([] if source.overrides("records") else source.files(split), object)
+    in_files = split_in_files(source, split)
+    paths = np.array([] if source.overrides("records") else source.files(in_files), object)
     return tf.py_func(lambda: paths, [], tf.string, stateful=False)
 
 
@@ -86,10 +92,34 @@ def _numbered(records: tf.data.Dataset, first: Any) -> tf.data.Dataset:
     return tf.data.Dataset.zip((tf.data.Dataset.range(first, ENDLESS), records))
 
 
-def _kept(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
+def _held_out(source: Source, split: str, names: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function: ids int64 [batch] -> whether each record is for validation, bool [batch].
+
+    A hash decides, of the record's number in its file and of the file's path below the folder that
+    all are in: so records and files that are added move no others, nor does another data.seed.
+    """
+    if source.overrides("records"):
+        hashes = tf.zeros([1], tf.int64)
+    else:
+        shared = os.path.commonprefix(source.files(split))  # noqa: RUF071, it is cut at a folder
+        folder = len(os.fsencode(shared[: shared.rfind(os.sep) + 1]))
+        names = tf.strings.substr(tf.reshape(names, [-1]), folder, 2**30)
+        hashes = tf.strings.to_hash_bucket_fast(names, 2**32)
+    limit = int(source.validation_share * 2**32)
+    return lambda ids: example_keys(0, tf.gather(hashes, ids // 2**32), ids % 2**32) < limit
+
+
+def _kept(
+    source: Source,
+    elements: tf.data.Dataset,
+    held_out: Callable[[tf.Tensor], tf.Tensor] | None,
+    wanted: bool,
+) -> tf.data.Dataset:
     @native
     def mask(ids: tf.Tensor, record: Any) -> Any:
         kept = source.keep(*arguments(record))
+        if held_out:
+            kept &= tf.equal(held_out(ids), wanted)
         return tf.nest.map_structure(lambda array: tf.boolean_mask(array, kept), (ids, record))
 
     # Records of different length are a batch each: `keep` sees them without padding.

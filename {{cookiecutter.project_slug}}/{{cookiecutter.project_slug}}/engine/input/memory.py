@@ -21,6 +21,9 @@ from .random_numbers import example_keys
 from .sizes import class_weights, count_records, full_batches
 from .source import Source
 
+#: What an error says if `count` is not the number of records.
+WRONG_COUNT = "more or fewer records than count() says"
+
 
 def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Dataset:
     """Endless shuffled batches whose order is a function of (seed, step) alone.
@@ -63,8 +66,9 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
         ids: tf.Tensor, everything: Any, buckets: Any = None, labels: Any = None
     ) -> tf.data.Dataset:
         @native
-        def gather(epoch: tf.Tensor, chosen: tf.Tensor) -> Any:
-            keys = example_keys(source.seed, epoch, tf.gather(ids, chosen))
+        def gather(epoch: tf.Tensor, examples: tuple[tf.Tensor, ...]) -> Any:
+            chosen, *repeats = examples
+            keys = example_keys(source.seed, epoch, tf.gather(ids, chosen), *repeats)
             return keys, tf.nest.map_structure(lambda all_: tf.gather(all_, chosen), everything)
 
         convert = native(lambda keys, record: to_batch(source, record, keys))
@@ -77,7 +81,7 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
         )
         if not ragged:
             # One gather and one conversion for the batch, not one for each of its examples.
-            batch = native(lambda epoch, chosen: convert(*gather(epoch, chosen)))
+            batch = native(lambda epoch, examples: convert(*gather(epoch, examples)))
             return indices.map(batch, source.parallel_calls)
         records = indices.map(gather).unbatch().map(unpack, source.parallel_calls)
         return batched(source, records, drop_remainder=True).map(convert)
@@ -90,22 +94,33 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
 
 
 def _as_one(elements: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """All elements as one: arrays of `count` in place of each array."""
+    """All elements as one: arrays of `count` in place of each array; fails if there are not."""
     chunks = elements.batch(1024)
     shapes = tf.data.get_output_shapes(chunks)
     if not all(shape[1:].is_fully_defined() for shape in tf.nest.flatten(shapes)):
-        return elements.batch(count)  # which finds out whether they are of one shape
+        # This finds out whether they are of one shape.
+        everything = elements.batch(count + 1)
+        return everything.map(
+            native(lambda ids, *all_: (_checked(ids, tf.size(ids), count), *all_))
+        )
 
     @native
-    def flatten(*chunks: Any) -> Any:
+    def flatten(sizes: tf.Tensor, chunks: Any) -> Any:
         def join(array: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
             return tf.reshape(array, [-1, *shape[1:].as_list()])[:count]
 
-        return tf.nest.map_structure(join, chunks, shapes)
+        ids, *all_ = tf.nest.map_structure(join, chunks, shapes)
+        return (_checked(ids, tf.reduce_sum(sizes), count), *all_)
 
     # In two steps. One would keep every array as a tensor of its own until it has them all, which
     # takes some 200 bytes for each. Only the last chunk is shorter, and padded.
-    return chunks.padded_batch(-(-count // 1024), shapes).map(flatten)
+    sized = chunks.map(native(lambda ids, *all_: (tf.size(ids), (ids, *all_))))
+    return sized.padded_batch(count // 1024 + 1, ([], shapes)).map(flatten)
+
+
+def _checked(ids: tf.Tensor, found: tf.Tensor, count: int) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(found, count), [WRONG_COUNT])]):
+        return tf.identity(ids)
 
 
 def _indices(
@@ -122,27 +137,40 @@ def _indices(
         buckets: int64 [count]; records of one bucket come in one batch; None mixes all.
     """
     start_step = tf.cast(start_step, tf.int64)
-    cumulative = None if weights is None else tf.cumsum(weights)
 
     @native
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(source.seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([count], key))
-        if cumulative is not None:
-            # Systematic sampling, Kitagawa 1996: each record as often as its weight says, but
-            # for a fraction, which the offset decides.
-            offset = tf.random.stateless_uniform([], key, dtype=tf.float64)
-            places = (tf.cast(order, tf.float64) + offset) / count * cumulative[-1]
-            order = tf.minimum(tf.searchsorted(cumulative, places, side="right"), count - 1)
-        order = order[: full * source.batch_size]
+        examples = [order]
+        if weights is not None:
+            examples = [tf.gather(each, order) for each in _drawn(weights, count, key)]
+        examples = [each[: full * source.batch_size] for each in examples]
         if buckets is not None:
-            order = tf.gather(order, tf.argsort(tf.gather(buckets, order), stable=True))
-        batches = tf.reshape(order, [full, source.batch_size])
+            sorted_ = tf.argsort(tf.gather(buckets, examples[0]), stable=True)
+            examples = [tf.gather(each, sorted_) for each in examples]
+        batches = [tf.reshape(each, [full, source.batch_size]) for each in examples]
         if buckets is not None:
-            batches = tf.gather(batches, tf.argsort(tf.random.stateless_uniform([full], key)))
+            shuffled = tf.argsort(tf.random.stateless_uniform([full], key))
+            batches = [tf.gather(each, shuffled) for each in batches]
         # Slices, since TensorFlow 1.15 crashes on a constant skip(0) inside such a function.
         done = tf.where(tf.equal(epoch, start_step // full), start_step % full, 0)
-        epochs = tf.data.Dataset.from_tensors(epoch).repeat()
-        return tf.data.Dataset.zip((epochs, tf.data.Dataset.from_tensor_slices(batches[done:])))
+        following = tf.data.Dataset.from_tensor_slices(tuple(each[done:] for each in batches))
+        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), following))
 
     return tf.data.Dataset.range(start_step // full, ENDLESS).flat_map(epoch_batches)
+
+
+def _drawn(weights: tf.Tensor, count: int, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws `count` records; returns them, and how often each came before: int32 [count] both.
+
+    Systematic sampling, Kitagawa 1996: each record as often as its weight says, but for a
+    fraction, which the offset decides. The weights run along a permutation of their own, lest of
+    neighbors in the files every n-th is taken.
+    """
+    offset = tf.random.stateless_uniform([], key, dtype=tf.float64)
+    along = tf.argsort(tf.random.stateless_uniform([count], tf.stack([key[0], -1 - key[1]])))
+    cumulative = tf.cumsum(tf.gather(weights, along))
+    places = (tf.cast(tf.range(count), tf.float64) + offset) / count * cumulative[-1]
+    found = tf.minimum(tf.searchsorted(cumulative, places, side="right"), count - 1)
+    return tf.gather(along, found), tf.range(count) - tf.searchsorted(found, found)

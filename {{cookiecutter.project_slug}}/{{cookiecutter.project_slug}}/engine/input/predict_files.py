@@ -44,6 +44,7 @@ class PredictFiles:
             self._from_file = _image_reader(source)
         else:
             self.problem = "holds no record"
+            source.validation_share = 0.0  # all of them
             vars(source)["files"] = lambda split: self.files  # all else as it is: checks, too
             source.prepare()
 

@@ -10,16 +10,20 @@ import tensorflow.compat.v1 as tf
 xor, right_shift = tf.bitwise.bitwise_xor, tf.bitwise.right_shift
 
 
-def example_keys(seed: int, epoch: Any, ids: tf.Tensor) -> tf.Tensor:
+def example_keys(
+    seed: int, epoch: Any, ids: tf.Tensor, repeats: tf.Tensor | None = None
+) -> tf.Tensor:
     """A key for each example: int64 [batch], below 2**32.
 
     Args:
         seed: of the dataset.
         epoch: int64 [] or [batch].
         ids: int64 [batch], see `elements`.
+        repeats: int32 [batch], how often each came before in its epoch; None: never.
     """
     keys = _mixed(xor(_mixed(tf.constant(seed, tf.int64)), epoch))
-    return _mixed(xor(_mixed(xor(keys, right_shift(ids, 32))), ids))
+    keys = _mixed(xor(_mixed(xor(keys, right_shift(ids, 32))), ids))
+    return keys if repeats is None else _mixed(xor(keys, tf.cast(repeats, tf.int64)))
 
 
 def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.Tensor:
@@ -30,7 +34,9 @@ def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.T
         shape: of the numbers of one example.
         stream: another one gives numbers that are independent of this one's.
     """
-    first, count = stream << 24, int(np.prod(shape, dtype=int))
+    if not 0 <= stream < 256:  # what is above is not part of the places
+        keys = _mixed(xor(keys, _mixed(tf.constant(stream >> 8, tf.int64))))
+    first, count = (stream & 255) << 24, int(np.prod(shape, dtype=int))
     places = _mixed(tf.range(first, first + count, dtype=tf.int64))
     bits = _mixed(xor(tf.expand_dims(keys, 1), places))
     numbers = tf.cast(right_shift(bits, 8), tf.float32) / 2**24

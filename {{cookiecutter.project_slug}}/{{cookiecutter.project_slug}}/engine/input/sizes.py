@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import psutil
@@ -10,12 +12,53 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
 from .elements import arguments, batched, decoded, elements_of, iterate, native, run_once
-from .source import Source
+from .source import VALIDATION, Source, split_in_files, splits_of
 
 # Where Linux says how much memory a container may take: version 2 and version 1 of cgroups.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 STRING_BYTES = 100  # what a string in a tensor takes besides its characters, measured
+
+
+#: What a class may say of its records, and what else of it makes them: see `keep_true`.
+SAYS = {
+    "count": ("records", "read", "keep"),
+    "class_counts": ("records", "read", "keep", "decode", "convert", "label"),
+    "bytes_in_memory": (),
+}
+
+
+def keep_true(cls: type, base: type) -> None:
+    """What `cls` says of its records holds for all of them, and as long as it makes them itself.
+
+    For a part of them, and in a subclass that reads, keeps or converts others, the base's own
+    method answers, which looks at the records. Called when `cls` is made.
+    """
+    for name, makes in SAYS.items():
+        if name in vars(cls):
+            setattr(cls, name, _true(vars(cls)[name], cls, base, makes))
+
+
+def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str]) -> Any:
+    @functools.wraps(method)
+    def says(source: Any, split: str) -> Any:
+        classes = type(source).__mro__
+        below = classes[: classes.index(cls)]
+        if not makes:  # an estimate
+            return method(source, split_in_files(source, split))
+        shared = source.validation_share and split in (source.training_split, VALIDATION)
+        other = shared or any(name in vars(each) for each in below for name in makes)
+        return getattr(base, method.__name__)(source, split) if other else method(source, split)
+
+    return says
+
+
+def remembered(source: Source, name: str, split: str, find: Callable[..., Any]) -> Any:
+    """What `find(source, split)` returned when it was first called under this name."""
+    known = vars(source).setdefault("_remembered", {})
+    if (name, split) not in known:
+        known[name, split] = find(source, split)
+    return known[name, split]
 
 
 def memory_limit() -> int:
@@ -45,7 +88,7 @@ def bytes_in_memory(source: Source, split: str) -> int | None:
         DataError: a file cannot be read.
     """
     try:
-        size = sum(os.path.getsize(path) for path in source.files(split))
+        size = sum(map(os.path.getsize, source.files(split_in_files(source, split))))
     except OSError as error:
         problem = f"{error.filename}: {error.strerror}"
         raise DataError(f"{problem}; expected a readable file") from None
@@ -135,7 +178,7 @@ def summary(source: Source) -> str:
         batches = source.batches(source.splits[0])
         types, shapes = tf.data.get_output_types(batches), tf.data.get_output_shapes(batches)
     lines = [f"{type(source).__name__}, batches of {source.batch_size}"]
-    for split in source.splits:
+    for split in splits_of(source):
         lines.append(f"{split}: {source.count(split)} records")
         if split == source.training_split:
             lines.append(f"  {reading_mode(source, split)}")

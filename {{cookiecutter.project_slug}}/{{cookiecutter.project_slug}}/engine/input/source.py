@@ -13,6 +13,9 @@ else:  # Python 3.7 has none
     Protocol = object
 
 
+VALIDATION = "validation"  # the name of what `validation_share` takes from the training split
+
+
 class Source(Protocol):
     """A dataset as the engine sees it; `data.dataset.Dataset` explains each of these."""
 
@@ -28,6 +31,7 @@ class Source(Protocol):
     parallel_calls: int
     balance: float
     buckets: list[int]
+    validation_share: float
 
     def prepare(self) -> None: ...
     def files(self, split: str) -> list[str]: ...
@@ -46,3 +50,17 @@ class Source(Protocol):
     def batches(self, split: str) -> tf.data.Dataset: ...
     def describe_bad_record(self, path: str, number: int, problem: str) -> str: ...
     def overrides(self, name: str) -> bool: ...
+
+
+def splits_of(source: Source) -> tuple[str, ...]:
+    """The splits that there are files of, and the one that `validation_share` makes."""
+    if not source.validation_share:
+        return source.splits
+    after = source.splits.index(source.training_split) + 1
+    return (*source.splits[:after], VALIDATION, *source.splits[after:])
+
+
+def split_in_files(source: Source, split: str) -> str:
+    """The split whose files hold a split's records."""
+    shared = source.validation_share and split == VALIDATION
+    return source.training_split if shared else split

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..input.bad_records import locate_bad_record
+from ..input.source import splits_of
 from ..loop.evaluation import Evaluation
 from ..run.files import atomic_write
 from .plots import confusion_matrix, confusion_picture, curves, labels_and_classes
@@ -20,8 +21,8 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
     """The means over a split, and for a classifier its confusion matrix as a list of rows."""
     dataset, model = restored.dataset, restored.model
     split = split or dataset.evaluation_split
-    if split not in dataset.splits:
-        raise ConfigError(f"split={split}: expected one of {', '.join(dataset.splits)}")
+    if split not in splits_of(dataset):
+        raise ConfigError(f"split={split}: expected one of {', '.join(splits_of(dataset))}")
     dataset.prepare()
     pairs: list[Any] = []
     with restored.graph(), locate_bad_record(dataset):
