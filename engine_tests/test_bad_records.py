@@ -1,5 +1,7 @@
 """Bad data end in one line that names the file and the place in it."""
 
+import functools
+import json
 import os
 import re
 import subprocess
@@ -11,10 +13,14 @@ import tensorflow.compat.v1 as tf
 from my_project.data import Dataset
 from my_project.data.images import Images
 from my_project.data.tfrecord import TFRecords, write_tfrecords
-from my_project.engine.errors import DataError, ModelError
+from my_project.engine.errors import DataError, ModelError, RunError
 from my_project.engine.input import bad_records
 from my_project.engine.input.elements import run_once
-from my_project.model import MLP
+from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.tools.predictions import write_predictions
+from my_project.engine.tools.restored import Restored
+from my_project.model import MLP, Model
+from my_project.train.trainer import SessionTrainer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -258,3 +264,104 @@ def test_an_empty_evaluation_split_is_one_line(fit, tmp_path):
     open(f"{tmp_path}/test.txt", "w").close()
     with pytest.raises(DataError, match="Lines: the test split holds no examples"):
         fit(tmp_path / "run", dataset=dataset)
+
+
+class Floats(Dataset):
+    """Files of four numbers a record: three features and a float label."""
+
+    def __init__(self, directory, **others):
+        super().__init__(**{"batch_size": 4, **others})
+        self.directory = str(directory)
+        for split in self.splits:
+            for number in range(2):
+                path = f"{directory}/{split}{number}.bin"
+                if not os.path.exists(path):
+                    np.random.RandomState(number).rand(10, 4).astype(np.float32).tofile(path)
+
+    def files(self, split):
+        return [f"{self.directory}/{split}{number}.bin" for number in range(2)]
+
+    def read(self, path):
+        return tf.data.FixedLengthRecordDataset(path, 16)
+
+    def convert(self, records):
+        numbers = tf.ensure_shape(tf.io.decode_raw(records, tf.float32), [None, 4])
+        return numbers[:, :3], numbers[:, 3]
+
+    def spoil(self, split, place, value):
+        """Writes a value into the second file."""
+        path = self.files(split)[1]
+        numbers = np.fromfile(path, np.float32).reshape(10, 4)
+        numbers[place] = value
+        numbers.tofile(path)
+
+
+class Line(Model):
+    """A linear regression."""
+
+    def build(self, input_shape):
+        self.out = tf.keras.layers.Dense(1)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return self.out(inputs)[:, 0]
+
+    def loss(self, outputs, labels):
+        return tf.reduce_mean((outputs - labels) ** 2)
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
+@pytest.mark.parametrize(("place", "what"), [((6, 1), "features"), ((6, 3), "labels")])
+def test_numbers_that_are_not_finite_are_named_in_training_and_evaluation(
+    fit, tmp_path, memory_fraction, place, what
+):
+    problem = f"record 7: {what} hold NaN or an infinity, expected finite numbers; fix or"
+    for split, value in (("test", np.nan), ("train", np.inf)):
+        dataset = Floats(tmp_path, memory_fraction=memory_fraction)
+        dataset.spoil(split, place, value)
+        with pytest.raises(DataError, match=rf"{split}1\.bin: {problem}"):
+            fit(tmp_path / split, 10, Line(), dataset)
+
+
+def test_an_evaluation_that_is_not_finite_names_its_examples(fit, tmp_path):
+    class Logarithm(Line):
+        def measure(self, outputs, labels):
+            return {"log": tf.where(labels > 0.9, labels / 0, labels)}
+
+    dataset = Floats(tmp_path)
+    first = next(n for n in range(20) if dataset_labels(dataset)[n] > 0.9) // 4 * 4 + 1
+    message = rf"log is inf on examples {first} to {first + 3} of the test split, though"
+    with pytest.raises(RunError, match=message):
+        fit(tmp_path / "run", 10, Logarithm(), dataset)
+
+
+def dataset_labels(dataset):
+    return np.concatenate([np.fromfile(path, np.float32)[3::4] for path in dataset.files("test")])
+
+
+def test_predictions_name_the_record_and_write_json(fit, tmp_path):
+    class Infinite(Line):
+        def predict(self, outputs):
+            return {"log": tf.where(outputs > -1e9, outputs / 0, outputs), "out": outputs}
+
+    class Kept(Restored):
+        """With the dataset and the model of the test."""
+
+        def __init__(self, dataset, model, checkpoint):
+            self.dataset, self.model, self.checkpoint = dataset, model, checkpoint
+            self._trainer = SessionTrainer()
+
+    dataset = Floats(tmp_path)
+    fit(tmp_path / "run", 3, Infinite(), dataset)
+    checkpoint = tf.train.latest_checkpoint(f"{tmp_path}/run/checkpoints")
+    paths = dataset.files("test")
+    write = functools.partial(write_predictions, path=str(tmp_path / "out.jsonl"))
+    write(Kept(dataset, Infinite(), checkpoint), PredictFiles(Floats(tmp_path), paths))
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert len(rows) == 20
+    assert all(row["log"] is None for row in rows)
+    assert all(isinstance(row["out"], float) for row in rows)
+    dataset.spoil("test", (2, 0), np.nan)
+    with pytest.raises(DataError, match=r"file .*test1\.bin, record 3: found NaN or an infinity"):
+        write(Kept(dataset, Infinite(), checkpoint), PredictFiles(Floats(tmp_path), paths))

@@ -5,16 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from typing import Iterator
+from typing import Any, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError, ModelError
-from .elements import CPU, arguments, batch_of_one
+from .elements import (
+    CPU,
+    arguments,
+    batch_of_one,
+    batched,
+    decoded,
+    elements_of,
+    iterate,
+    native,
+    to_batch,
+)
 from .memory import WRONG_COUNT
 from .sizes import count_records
-from .source import Source
+from .source import Source, split_in_files
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +106,7 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
     Raises:
         DataError: about the first bad record: its file and number, what was found and expected.
     """
-    places = source.files(split)
-    if source.overrides("records"):
-        places = [" and ".join(places[:4]) or f"{type(source).__name__}, {split} split"]
+    places = _places(source, split)
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
         path = tf.placeholder(tf.string, [])
         records = source.records(split) if source.overrides("records") else source.read(path)
@@ -131,6 +139,58 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
             except tf.errors.OpError as error:
                 problem = _reason(error.message)
             raise DataError(source.describe_bad_record(place, number, problem))
+
+
+def finite_examples(batch: Any) -> tf.Tensor:
+    """Which examples of a nest of tensors [batch, ...] hold finite numbers alone: bool [batch]."""
+    arrays = tf.nest.flatten(batch)
+    size = tf.shape(arrays[0])[0]
+    finite = tf.fill([size], True)
+    for array in arrays:
+        if array.dtype.is_floating:
+            finite &= tf.reduce_all(tf.is_finite(tf.reshape(array, [size, -1])), axis=1)
+    return finite
+
+
+def find_not_finite(source: Source, split: str, first: int = 0, count: int = -1) -> None:
+    """Reads the examples of a split from the first on, and looks for NaN and infinities.
+
+    Args:
+        source: prepared.
+        split: one of its splits.
+        first, count: the examples to look at, in the order of an evaluation; -1: to the end.
+
+    Raises:
+        DataError: about the first record that has any: its file and number.
+    """
+    if source.overrides("batches"):
+        return  # which need not be made of records
+
+    @native
+    def look(ids: tf.Tensor, record: Any) -> Any:
+        features, labels = to_batch(source, record)
+        return ids, finite_examples(features), finite_examples((features, labels))
+
+    def found() -> tf.data.Dataset:
+        elements = decoded(source, elements_of(source, split)).skip(first).take(count)
+        return batched(source, elements, drop_remainder=False).map(look, source.parallel_calls)
+
+    for ids, features, both in iterate(found):
+        if not both.all():
+            first = both.argmin()
+            what = "labels" if features[first] else "features"
+            file, number = divmod(int(ids[first]), 2**32)
+            place = _places(source, split_in_files(source, split))[file]
+            problem = f"{what} hold NaN or an infinity, expected finite numbers"
+            raise DataError(source.describe_bad_record(place, number + 1, problem))
+
+
+def _places(source: Source, split: str) -> list[str]:
+    """What the records of each file, or of all, are said to be in."""
+    files = source.files(split)
+    if source.overrides("records"):
+        return [" and ".join(files[:4]) or f"{type(source).__name__}, {split} split"]
+    return files
 
 
 def _reason(message: str) -> str:

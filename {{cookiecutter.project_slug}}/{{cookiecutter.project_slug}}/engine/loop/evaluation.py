@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ..errors import DataError
+from ..errors import DataError, RunError
+from ..input.bad_records import find_not_finite
 from ..input.sizes import count_records
 
 
@@ -29,6 +31,7 @@ class Evaluation:
         if count_records(dataset, split, most=1) < 1:
             raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
         self.split = split
+        self._dataset = dataset
         self._averages = model.optimization.averages
         # The first use of a model creates its variables, whose names must not begin with a scope.
         with tf.name_scope(f"evaluate_{split}" if model.built else None):
@@ -60,6 +63,9 @@ class Evaluation:
             stopped: asked before each batch; if true, the result is {}.
             fetches: what else to compute for each batch.
             seen: called with the values of these.
+
+        Raises:
+            RunError, DataError: a number is not finite; names examples, or the record.
         """
         with self._averages.in_place(session):
             return self._means(session, stopped, fetches, seen)
@@ -79,7 +85,18 @@ class Evaluation:
             except tf.errors.OutOfRangeError:
                 return {name: total / examples for name, total in totals.items()}
             seen(values)
-            examples += int(size)
             for name, value in sums.items():
+                if not np.isfinite(value):
+                    raise self._not_finite(name, value / size, examples, int(size))
                 totals[name] += float(value)
+            examples += int(size)
         return {}
+
+    def _not_finite(self, name: str, value: float, first: int, size: int) -> RunError:
+        """The error about a batch; raises DataError where its own features or labels explain it."""
+        find_not_finite(self._dataset, self.split, first, size)
+        return RunError(
+            f"{name} is {value} on examples {first + 1} to {first + size} of the {self.split} "
+            "split, though their features and labels are finite; see what the model makes of them "
+            "(engine/graph/safe.py has safe_log, safe_divide and safe_norm)"
+        )

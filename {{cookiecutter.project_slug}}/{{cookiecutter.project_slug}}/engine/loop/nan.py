@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from typing import Iterator, Sequence
@@ -13,8 +14,11 @@ import tensorflow.compat.v1 as tf
 from ...train.hooks.every import EveryHook
 from ..errors import NotFiniteError
 from ..graph.checks import ancestors
+from ..input.bad_records import find_not_finite
 from .graph import TrainingGraph
 from .stream_position import StreamPositionHook
+
+logger = logging.getLogger(__name__)
 
 
 class NanHook(EveryHook):
@@ -44,6 +48,7 @@ class NanHook(EveryHook):
         self._step_op = graph.step_op
         self._iterator = graph.iterator
         self._batch = tf.nest.flatten(graph.batch)
+        self._dataset = graph.dataset
         self._position = position
         self._alone = graph.dataset.shard[1] == 1  # else other workers move the weights meanwhile
 
@@ -53,7 +58,7 @@ class NanHook(EveryHook):
 
     @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
-        """Inside of the `with`, a check that fails becomes a NotFiniteError of one line."""
+        """Inside of the `with`, a check that fails becomes a NotFiniteError or DataError."""
         try:
             yield
         except tf.errors.InvalidArgumentError as error:
@@ -80,6 +85,10 @@ class NanHook(EveryHook):
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, f"batch-{step}.npz")
         np.savez(path, *batch)
+        if not all(np.isfinite(a).all() for a in batch if a.dtype.kind == "f"):
+            logger.warning("%s holds NaN or an infinity; looking for the record", path)
+            find_not_finite(self._dataset, self._dataset.training_split)
+            return f"its batch is {path}, and is not finite itself, though no record is: `augment`"
         tensors = self._checked()
         values = session.run(tensors, dict(zip(self._batch, batch)))
         bad = [t for t, value in zip(tensors, values) if not np.isfinite(value).all()]

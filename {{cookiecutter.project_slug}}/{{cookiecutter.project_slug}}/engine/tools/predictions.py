@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
-from ..input.bad_records import locate_bad_record
+from ..input.bad_records import finite_examples, locate_bad_record
 from ..input.predict_files import PredictFiles
 from ..run.files import atomic_write
 from .restored import Restored
@@ -34,6 +34,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         stack.enter_context(restored.graph())
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
+        finite = finite_examples(features)
         outputs = flat(restored.model.predict(restored.model(features, training=False)))
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset))
@@ -41,8 +42,11 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         session.run(iterator.initializer)
         stack.enter_context(contextlib.suppress(tf.errors.OutOfRangeError))
         while True:
-            numbers, arrays = session.run((ids, outputs))
+            numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
+            if not good.all():
+                place = ", ".join(map("{0[0]} {0[1]}".format, rows[int(good.argmin())].items()))
+                raise DataError(f"{place}: found NaN or an infinity, expected finite numbers")
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):
                 unread.pop(row["file"], None)
                 row.update(zip(arrays, values))
@@ -79,5 +83,7 @@ class Lines:
 
 
 def _values(array: np.ndarray) -> list[Any]:
-    """The value for each example, as JSON has it; strings of TensorFlow are bytes."""
+    """The value for each example, as JSON has it: null for NaN; strings of TensorFlow are bytes."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array, None).tolist()
     return (np.char.decode(array.astype(bytes)) if array.dtype == object else array).tolist()
