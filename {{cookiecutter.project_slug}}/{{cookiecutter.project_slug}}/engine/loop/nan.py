@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ...train.hooks.every import EveryHook
-from ..errors import NotFiniteError
+from ..errors import DataError, NotFiniteError
 from ..graph.checks import ancestors
 from ..input.bad_records import find_not_finite
 from .graph import TrainingGraph
@@ -58,7 +58,7 @@ class NanHook(EveryHook):
 
     @contextlib.contextmanager
     def reported(self) -> Iterator[None]:
-        """Inside of the `with`, a check that fails becomes a NotFiniteError or DataError."""
+        """Inside of the `with`, a check that fails becomes a NotFiniteError of one line."""
         try:
             yield
         except tf.errors.InvalidArgumentError as error:
@@ -87,7 +87,10 @@ class NanHook(EveryHook):
         np.savez(path, *batch)
         if not all(np.isfinite(a).all() for a in batch if a.dtype.kind == "f"):
             logger.warning("%s holds NaN or an infinity; looking for the record", path)
-            find_not_finite(self._dataset, self._dataset.training_split)
+            try:
+                find_not_finite(self._dataset, self._dataset.training_split)
+            except DataError as error:
+                raise NotFiniteError(f"{error}; nothing was written after step {step}") from None
             return f"its batch is {path}, and is not finite itself, though no record is: `augment`"
         tensors = self._checked()
         values = session.run(tensors, dict(zip(self._batch, batch)))
