@@ -87,11 +87,12 @@ class NanHook(EveryHook):
         np.savez(path, *batch)
         if not all(np.isfinite(a).all() for a in batch if a.dtype.kind == "f"):
             logger.warning("%s holds NaN or an infinity; looking for the record", path)
+            seen = f"{path}: a batch that is not finite, though the records are; see `augment`"
             try:
                 find_not_finite(self._dataset, self._dataset.training_split)
             except DataError as error:
-                raise NotFiniteError(f"{error}; nothing was written after step {step}") from None
-            return f"its batch is {path}, and is not finite itself, though no record is: `augment`"
+                seen = str(error)
+            raise NotFiniteError(f"{seen}; nothing was written after step {step}")
         tensors = self._checked()
         values = session.run(tensors, dict(zip(self._batch, batch)))
         bad = [t for t, value in zip(tensors, values) if not np.isfinite(value).all()]
