@@ -237,7 +237,7 @@ def test_a_corrupt_image_is_named(tmp_path, ending, spoil):
     with pytest.raises(DataError) as error:
         bad_records.find_bad_record(Images(str(tmp_path), 8, 8, 3, 1), "train")
     assert str(error.value).startswith(f"{folder}/2{ending}: ")
-    assert str(error.value).endswith("; put a complete image there, or remove it")
+    assert str(error.value).endswith("; put a complete image there, or move it elsewhere")
 
 
 def test_an_error_of_the_model_passes_as_it_is(fit, tmp_path):

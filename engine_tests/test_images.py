@@ -7,8 +7,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.images import Images
 from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.elements import run_once
 from my_project.engine.input.source import splits_of
+from PIL import Image
 
 PIXELS = np.random.RandomState(1).randint(0, 256, [12, 4, 6, 3]).astype(np.uint8)
 
@@ -60,6 +62,66 @@ def test_jpeg_and_gray_images_become_what_is_asked_for(tmp_path, batches):
         np.testing.assert_allclose(features[1], 100 / 255.0, atol=1e-6)
 
 
+def saved(directory, name, image, **options):
+    """Writes an image by Pillow into a class of both splits."""
+    for split in ("train", "test"):
+        path = directory / split / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(str(path), **options)
+
+
+def test_all_formats_are_read_by_their_content(tmp_path, batches):
+    image = Image.new("RGB", (8, 6), (230, 120, 40))
+    formats = {"bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM", "JFIF": "JPEG"}
+    for end, name in formats.items():
+        saved(tmp_path, f"a/1.{end}", image, format=name)
+    saved(tmp_path, "a/deeper/2.png", image.quantize(4), format="GIF")
+    saved(tmp_path, "a/3.jpg", image, format="BMP")
+    features = np.concatenate([found for found, _ in batches(dataset(tmp_path), "test")])
+    assert len(features) == 7
+    expected = np.array([230, 120, 40]) / 255
+    np.testing.assert_allclose(features, np.broadcast_to(expected, features.shape), atol=3 / 255)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photo_stands_upright(tmp_path, batches, orientation):
+    pixels = np.zeros([8, 8], np.uint8)
+    pixels[:4] = 255  # as seen
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 6: the camera was turned, and the rows are the columns
+    stored = pixels if orientation == 1 else np.rot90(pixels)
+    saved(tmp_path, "a/1.jpg", Image.fromarray(stored), exif=exif.tobytes())
+    features, _ = batches(dataset(tmp_path, 8, 8, channels=1), "test")[0]
+    np.testing.assert_allclose(features[0, :, :, 0], pixels / 255.0, atol=2 / 255)
+
+
+def test_sixteen_bits_become_the_nearest_of_eight(tmp_path, batches):
+    values = np.array([[0, 4369, 30000, 65535]], np.uint16)
+    saved(tmp_path, "a/1.png", Image.fromarray(values))
+    features, _ = batches(dataset(tmp_path, 1, 4, channels=1), "test")[0]
+    np.testing.assert_allclose(features[0, 0, :, 0], values[0] / 65535.0, atol=0.51 / 255)
+
+
+def test_several_pictures_in_a_file_are_refused_by_name(tmp_path):
+    image = Image.new("L", (4, 4))
+    saved(tmp_path, "a/1.gif", image, save_all=True, append_images=[Image.new("L", (4, 4), 9)])
+    with pytest.raises(DataError, match=r"1\.gif: found 2 pictures in the file, expected one"):
+        find_bad_record(dataset(tmp_path), "train")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_need_not_be_utf8(directory, batches):
+    old = os.fsencode(str(directory / "test"))
+    os.rename(old + b"/cat", old + b"/caf\xe9")
+    old = os.fsencode(str(directory / "train"))
+    os.rename(old + b"/cat", old + b"/caf\xe9")
+    os.rename(old + b"/dog/05.png", old + b"/dog/caf\xe9.png")
+    images = dataset(directory)
+    images.prepare()
+    labels = np.concatenate([labels for _, labels in batches(images, "train")])
+    assert labels.tolist() == [0] * 3 + [1] * 5
+
+
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
 def test_an_epoch_of_training_holds_every_image_once(directory, batches, memory_fraction):
     images = dataset(directory, memory_fraction=memory_fraction)
@@ -91,10 +153,13 @@ def test_paths_are_not_part_of_the_graph(directory):
         assert b"05.png" not in graph.as_graph_def().SerializeToString()
 
 
-def test_other_and_hidden_files_are_skipped(directory):
-    for name in ("notes.txt", ".DS_Store", "._01.png"):
+def test_other_files_are_left_out_and_counted_and_hidden_ones_skipped(directory, caplog):
+    (directory / "train" / "cat" / "@eaDir").mkdir()
+    for name in ("a.txt", "b.TXT", "c.heic", ".DS_Store", "._01.png", "@eaDir/01.png"):
         (directory / "train" / "cat" / name).write_bytes(b"")
     assert dataset(directory).count("train") == 8
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.endswith(f"endings: 2 .txt, 1 .heic; the first is {directory}/train/cat/a.txt")
 
 
 def test_a_class_that_one_split_lacks_is_refused_by_name(directory):
@@ -112,7 +177,7 @@ def test_another_number_of_classes_than_stated_is_refused_with_their_names(direc
 
 
 def test_a_directory_without_images_is_refused_with_what_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"none/train/\*/\*: found no PNG or JPEG file; set"):
+    with pytest.raises(DataError, match=r"none/train/<class>/\*: found no image; put"):
         dataset(tmp_path / "none").prepare()
 
 

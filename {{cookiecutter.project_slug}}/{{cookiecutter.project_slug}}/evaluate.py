@@ -30,7 +30,7 @@ def evaluate(arguments: list[str]) -> int:
     rows = [evaluate_run(each, each.config.split) for each in restored]
     for row, settings in zip(rows, different_settings(configs)):
         row.update(settings)
-    print(table(rows, hidden=("split", "checkpoint", "confusion")))
+    print(table(rows, hidden=("split", "checkpoint", "confusion", "class_names")))
     for path in write_results(rows, configs[0].file):
         print(path)
     return 0

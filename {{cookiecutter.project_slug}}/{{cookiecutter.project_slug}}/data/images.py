@@ -1,8 +1,7 @@
-"""A directory tree of images: train/<class>/*.png, test/<class>/*.jpg, and so on."""
+"""A directory tree of images: train/<class>/*.png, test/<class>/**/*.jpg, and so on."""
 
 from __future__ import annotations
 
-import glob
 import os
 from typing import Any
 
@@ -10,12 +9,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ConfigError, DataError
-from ..engine.input.images import is_image, read_image
+from ..engine.input.images import images_below, read_image
 from .dataset import Dataset
 
 
 class Images(Dataset):
-    """PNG and JPEG files, whose class is the folder they are in, resized to one size.
+    """Image files, whose class is the folder below train or test, resized to one size.
+
+    JPEG, PNG, BMP, GIF, WebP, TIFF, PPM and PGM, by their content, in the folder or deeper.
 
     Features: float32 [batch, height, width, channels], 0–1. Labels: int32 [batch], the place of
     the folder in `class_names`.
@@ -47,7 +48,8 @@ class Images(Dataset):
             if names != self.class_names or len(names) != self.classes:
                 raise DataError(
                     f"{self.directory}/{split}: found images of {len(names)} classes ("
-                    f"{', '.join(names[:9])}), expected {self.classes}, the same in all splits"
+                    f"{', '.join(names[:9])}), expected {self.classes}, the same in all splits; "
+                    "put images into a folder for each, or set data.classes"
                 )
 
     @property
@@ -56,15 +58,16 @@ class Images(Dataset):
         return sorted(set(self._folders(self.training_split)))
 
     def _folders(self, split: str) -> list[str]:
-        return [os.path.basename(os.path.dirname(path)) for path in self.files(split)]
+        start = len(os.path.join(self.directory, split, ""))
+        return [path[start:].partition(os.sep)[0] for path in self.files(split)]
 
     def files(self, split: str) -> list[str]:
         """The paths of all images of a split, sorted; raises DataError if there are none."""
         if split not in self._files:
-            pattern = os.path.join(glob.escape(self.directory), split, "*", "*")
-            self._files[split] = sorted(filter(is_image, glob.glob(pattern)))
+            self._files[split] = images_below(os.path.join(self.directory, split))
             if not self._files[split]:
-                raise DataError(f"{pattern}: found no PNG or JPEG file; set data.directory")
+                pattern = os.path.join(self.directory, split, "<class>", "*")
+                raise DataError(f"{pattern}: found no image; put them there or set data.directory")
         return self._files[split]
 
     def read(self, path: tf.Tensor) -> tf.data.Dataset:
@@ -73,13 +76,21 @@ class Images(Dataset):
 
     def decode(self, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """String [] -> uint8 [height, width, channels] and int32 []."""
-        folder = tf.string_split([path], os.sep).values[-2]
-        label = tf.where(tf.equal(self.class_names, folder))[0, 0]
+        depth = len(list(filter(None, self.directory.split(os.sep)))) + 1  # of the class's folder
+        folder = tf.string_split([path], os.sep).values[depth]
+        label = tf.where(tf.equal(list(map(os.fsencode, self.class_names)), folder))[0, 0]
         return read_image(path, self.image_shape), tf.cast(label, tf.int32)
 
     def convert(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """uint8 [batch, height, width, channels] -> float32, 0–1; the labels stay."""
         return tf.cast(images, tf.float32) / 255.0, labels
+
+    def from_file(self, path: tf.Tensor) -> tf.Tensor:
+        """Any image, for `predict`: string [] -> features [height, width, channels]."""
+        image = read_image(path, self.image_shape)
+        if type(self).decode is not Images.decode:
+            image, _ = self.decode(path)  # your own, which must not need the folder then
+        return self.convert(image[tf.newaxis], tf.constant([-1]))[0][0]
 
     def count(self, split: str) -> int:
         return len(self.files(split))
@@ -88,4 +99,4 @@ class Images(Dataset):
         return np.unique(self._folders(split), return_counts=True)[1]
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
-        return f"{path}: {problem}; put a complete image there, or remove it"
+        return f"{path}: {problem}; put a complete image there, or move it elsewhere"

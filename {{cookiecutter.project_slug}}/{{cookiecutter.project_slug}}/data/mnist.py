@@ -12,6 +12,7 @@ from ..engine.errors import DataError
 from ..engine.input.bad_records import check_same_shape
 from ..engine.input.download import fetch_mnist
 from ..engine.input.idx import check_pair
+from ..engine.input.images import read_image
 from .dataset import Dataset
 
 
@@ -33,6 +34,7 @@ class MNIST(Dataset):
         super().__init__(**others)
         self.directory = directory
         self.classes = classes
+        self.image_shape: tuple[int, ...] = ()  # rows, columns: the files say it
 
     def prepare(self) -> None:
         """Downloads missing files and checks the headers and the labels' range."""
@@ -45,7 +47,7 @@ class MNIST(Dataset):
         for split in self.splits:
             images, labels = self.files(split)
             pixels, header = check_pair(images, labels)
-            shapes[images] = pixels.shape[1:]
+            shapes[images] = self.image_shape = pixels.shape[1:]
             highest = np.fromfile(labels, np.uint8)[header.offset :].max()
             if highest >= self.classes:
                 expected = f"labels from 0 to {self.classes - 1}"
@@ -74,6 +76,15 @@ class MNIST(Dataset):
         pixels.set_shape([images.shape[0], *self.image_shape, 1])  # the -1 forgot their number
         classes = tf.io.decode_raw(labels, tf.uint8)[:, 0]
         return tf.cast(pixels, tf.float32) / 255.0, tf.cast(classes, tf.int32)
+
+    def from_file(self, path: tf.Tensor) -> tf.Tensor:
+        """An image file, for `predict`: string [] -> features [rows, columns, 1]."""
+        if not self.image_shape:
+            self.check()
+        pixels = tf.reshape(read_image(path, (*self.image_shape, 1)), [-1])
+        letters = tf.constant([bytes([number]) for number in range(256)])
+        image = tf.strings.reduce_join(tf.gather(letters, tf.cast(pixels, tf.int32)))
+        return self.convert(image[tf.newaxis], tf.constant([b"\0"]))[0][0]
 
     def count(self, split: str) -> int:
         header, _ = check_pair(*self.files(split))  # which says it: nothing to read

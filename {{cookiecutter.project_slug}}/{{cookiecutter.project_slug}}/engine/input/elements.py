@@ -84,7 +84,8 @@ def file_names(source: Source, split: str) -> tf.Tensor:
     that run again: a call of Python while the process ends crashes it.
     """
     in_files = split_in_files(source, split)
-    paths = np.array([] if source.overrides("records") else source.files(in_files), object)
+    files = [] if source.overrides("records") else source.files(in_files)
+    paths = np.array(list(map(os.fsencode, files)), object)
     return tf.py_func(lambda: paths, [], tf.string, stateful=False)
 
 

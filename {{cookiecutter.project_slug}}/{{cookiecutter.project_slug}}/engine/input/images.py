@@ -1,12 +1,25 @@
-"""PNG and JPEG files, read in the same way for training and for prediction."""
+"""Image files, read in the same way for training and for prediction."""
 
 from __future__ import annotations
 
+import collections
+import io
+import logging
+import os
 from typing import Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-ENDINGS = (".png", ".jpg", ".jpeg")
+logger = logging.getLogger(__name__)
+
+ENDINGS = tuple(
+    [".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
+)
+LITTER = (".", "@", "__MACOSX")  # what begins so was made by a program: thumbnails, checkpoints
+
+Image.MAX_IMAGE_PIXELS = None  # a scan may be large; the files are the user's own
 
 
 def is_image(path: str) -> bool:
@@ -14,8 +27,27 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
+def images_below(directory: str) -> list[str]:
+    """The images in a directory's folders, however deep, sorted; logs what else is there."""
+    found = []
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(LITTER)]
+        if folder != directory:
+            found += [os.path.join(folder, name) for name in files if not name.startswith(LITTER)]
+    others = [path for path in sorted(found) if not is_image(path)]
+    if others:
+        ends = collections.Counter(os.path.splitext(path)[1].lower() for path in others)
+        counts = ", ".join(f"{count} {end or 'without'}" for end, count in ends.items())
+        text = "left out, since they are no images by their endings: %s; the first is %s"
+        logger.warning(text, counts, others[0])
+    return sorted(filter(is_image, found))
+
+
 def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """An image of a size: a pixel is the mean of what it covers; proportions change.
+    """An image of a size, upright: a pixel is the mean of what it covers; proportions change.
+
+    PNG and JPEG are decoded by TensorFlow, which is fast; JPEG that says how the camera was held
+    (Exif), PNG of 16 bits, of which 8 are kept, and all other formats by Pillow.
 
     Args:
         path: string [].
@@ -24,6 +56,50 @@ def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     Returns:
         uint8 [height, width, channels].
     """
-    image = tf.io.decode_png(tf.io.read_file(path), shape[2])  # decodes JPEG, too
+    data = tf.io.read_file(path)
+    head = tf.strings.substr(data, 0, tf.minimum(tf.strings.length(data), 4096))
+    png = tf.strings.regex_full_match(head, r"\CPNG\C{20}[\x01-\x08]\C*")  # byte 24: bits
+    jpeg = tf.equal(tf.strings.substr(head, 0, tf.minimum(tf.strings.length(head), 2)), b"\xff\xd8")
+    exif = tf.strings.regex_full_match(head, r"\C*Exif\x00\C*")
+    image = tf.cond(
+        png | (jpeg & ~exif),
+        lambda: tf.io.decode_png(data, shape[2]),  # decodes JPEG, too
+        lambda: _with_pillow(data, shape[2]),
+    )
+    image.set_shape([None, None, shape[2]])
     image = tf.image.resize(image, shape[:2], tf.image.ResizeMethod.AREA)
     return tf.cast(tf.round(image), tf.uint8)
+
+
+def _with_pillow(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """The bytes of a file -> uint8 [rows, columns, channels]."""
+
+    def decode(data: bytes) -> tuple[np.ndarray, str]:
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return _pixels(image, channels), ""
+        except UnidentifiedImageError:
+            problem = "is not an image, or of a format that Pillow does not know"
+        except Exception as error:  # of one decoder or another
+            problem = str(error) or type(error).__name__
+        return np.zeros([1, 1, channels], np.uint8), problem
+
+    # The problem as text: an exception would bring its stack trace. Not stateful: then the
+    # position among the records can be saved.
+    pixels, problem = tf.py_func(decode, [data], [tf.uint8, tf.string], stateful=False)
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, ""), [problem])]):
+        return tf.identity(pixels)
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # which phones write: a photo, and smaller ones of it
+        raise ValueError(f"found {frames} pictures in the file, expected one")
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        numbers = np.asarray(image)
+        if image.mode == "F" or numbers.min() < 0 or numbers.max() > 65535:
+            raise ValueError(f"found pixels of mode {image.mode}, expected 8 or 16 bits")
+        image = Image.fromarray(np.round(numbers / 257).astype(np.uint8))
+    image = image.convert("RGB" if channels == 3 else "L")
+    return np.asarray(image).reshape(image.height, image.width, channels)

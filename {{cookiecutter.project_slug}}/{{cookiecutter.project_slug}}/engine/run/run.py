@@ -138,6 +138,8 @@ class Run:
             config: the settings as YAML; "" keeps none.
         """
         files = [path for split in dataset.splits for path in dataset.files(split)]
+        names = ("class_names", "image_shape")  # what `predict` cannot ask files that are gone
+        self._dataset = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
         thread = ThreadPoolExecutor(1)
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config
@@ -145,13 +147,21 @@ class Run:
 
     def write_start(self) -> None:
         """Appends what `describe` found to `record.json`, and writes `config.yaml`."""
-        starts = _read_json(self.record).get("starts", [])
-        record = {"starts": [*starts, self._facts.result()]}
+        starts = self.read_record().get("starts", [])
+        record = {"dataset": self._dataset, "starts": [*starts, self._facts.result()]}
         with atomic_write(self.record) as file:
-            file.write(f"{json.dumps(record, indent=2)}\n".encode())
+            file.write(f"{json.dumps(record, indent=2, default=str)}\n".encode())
         if self._settings:
             with atomic_write(self.config) as file:
                 file.write(self._settings.encode())
+
+    def read_record(self) -> dict[str, Any]:
+        """What `record.json` holds; nothing if there is none."""
+        try:
+            with open(self.record, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return {}
 
 
 @contextlib.contextmanager
@@ -220,11 +230,3 @@ def _sha256(path: str) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return {}

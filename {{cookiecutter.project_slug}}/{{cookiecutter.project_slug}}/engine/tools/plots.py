@@ -47,8 +47,13 @@ def confusion_matrix(labels: np.ndarray, classes: np.ndarray) -> np.ndarray | No
     return matrix
 
 
-def confusion_picture(matrix: Sequence[Sequence[int]]) -> Figure:
-    """A matrix [label][prediction], darker where the share of the label is larger."""
+def confusion_picture(matrix: Sequence[Sequence[int]], names: Sequence[str] = ()) -> Figure:
+    """A matrix [label][prediction], darker where the share of the label is larger.
+
+    Args:
+        matrix: the counts.
+        names: of the classes; default their numbers.
+    """
     counts = np.array(matrix)
     figure = Figure(figsize=(7, 6))
     axes = figure.add_subplot()
@@ -57,6 +62,9 @@ def confusion_picture(matrix: Sequence[Sequence[int]]) -> Figure:
     axes.set(xlabel="prediction", ylabel="label", title=f"{counts.sum()} examples")
     if len(matrix) <= MOST_NUMBERED:
         axes.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
+        if len(names) >= len(matrix):
+            axes.set_xticklabels(names[: len(matrix)], rotation=90)
+            axes.set_yticklabels(names[: len(matrix)])
         for (label, prediction), count in np.ndenumerate(counts):
             color = "white" if shares[label, prediction] > 0.5 else "black"
             axes.text(prediction, label, count, ha="center", va="center", color=color, fontsize=7)

@@ -34,6 +34,8 @@ class Restored:
             with restored.session() as session:
                 session.run(outputs)
 
+    `class_names` are those that the run was started with, if its dataset has any.
+
     Args:
         config: the run's settings.
         checkpoint: "" is the newest; "best", a step, or a path.
@@ -47,6 +49,10 @@ class Restored:
         self.checkpoint = find_checkpoint(config.run_dir, checkpoint)
         self.step = step_of(self.checkpoint)
         self.dataset = instantiate(config.data)
+        record = Run(config.run_dir).read_record().get("dataset", {})
+        self.class_names: list[str] = record.get("class_names", [])
+        if "image_shape" in record and not getattr(self.dataset, "image_shape", ()):
+            self.dataset.image_shape = tuple(record["image_shape"])
         self.model = instantiate(config.model)
         # Without your own hooks, which may start something.
         own = {name: () for name in ("hooks", "callbacks") if name in config.trainer}

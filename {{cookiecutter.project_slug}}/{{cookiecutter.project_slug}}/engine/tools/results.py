@@ -33,7 +33,10 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
     row = {"run": restored.config.run_dir, "step": restored.step, "split": split, **means}
     row["checkpoint"] = restored.checkpoint
     matrix = confusion_matrix(*np.concatenate(pairs, axis=1)) if tensors else None
-    return row if matrix is None else {**row, "confusion": matrix.tolist()}
+    if matrix is None:
+        return row
+    names = {"class_names": restored.class_names} if restored.class_names else {}
+    return {**row, **names, "confusion": matrix.tolist()}
 
 
 def write_results(rows: Sequence[dict[str, Any]], path: str = "") -> list[str]:
@@ -52,7 +55,7 @@ def write_results(rows: Sequence[dict[str, Any]], path: str = "") -> list[str]:
     if several:
         picture = curves([row["run"] for row in rows])
     elif "confusion" in first:
-        picture = confusion_picture(first["confusion"])
+        picture = confusion_picture(first["confusion"], first.get("class_names", ()))
     if picture:
         paths.append(f"{os.path.splitext(paths[0])[0]}.png")
         with atomic_write(paths[1]) as file:
