@@ -46,8 +46,8 @@ class Sequences(TFRecords):
         numbers = parsed["sequence"]
         # Without numbers the feature must be there, as a list that is empty: see example.proto.
         there = (tf.size(numbers) > 0) | tf.strings.regex_full_match(example, EMPTY)
-        missing = "expected tf.train.Example with a feature 'sequence', found none"
-        checks = [tf.debugging.Assert(there, [missing])]
+        missing = ["expected tf.train.Example with a feature 'sequence', found none"]
+        checks = [tf.debugging.Assert(there, missing)]
         if self.width:
             odd = f"expected a multiple of data.width={self.width} numbers in 'sequence', found"
             whole = tf.equal(tf.size(numbers) % self.width, 0)

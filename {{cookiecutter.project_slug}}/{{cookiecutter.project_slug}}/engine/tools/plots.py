@@ -48,12 +48,7 @@ def confusion_matrix(labels: np.ndarray, classes: np.ndarray) -> np.ndarray | No
 
 
 def confusion_picture(matrix: Sequence[Sequence[int]], names: Sequence[str] = ()) -> Figure:
-    """A matrix [label][prediction], darker where the share of the label is larger.
-
-    Args:
-        matrix: the counts.
-        names: of the classes; default their numbers.
-    """
+    """Counts [label][prediction], darker where the share of the label is larger; classes' names."""
     counts = np.array(matrix)
     figure = Figure(figsize=(7, 6))
     axes = figure.add_subplot()
