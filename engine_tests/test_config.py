@@ -1,5 +1,8 @@
 """Settings: an error is one line that says what was meant; a run keeps its own."""
 
+import importlib
+import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -7,7 +10,9 @@ import sys
 import pytest
 from my_project.engine.errors import ConfigError
 from my_project.engine.settings import config as config_module
+from my_project.engine.settings import targets
 from my_project.engine.settings.config import CONF, instantiate, load_config
+from my_project.train.__main__ import train
 from omegaconf import OmegaConf
 
 
@@ -34,7 +39,7 @@ def test_hooks_of_ones_own_are_made_from_their_names_and_arguments():
         ("modle=mlp", r"modle: .* did you mean model\?"),
         ("model=mpl", r"no such model in conf/; expected one of .*did you mean mlp\?"),
         ("trainer.last_step=abc", r"trainer\.last_step=abc: expected an integer, such as"),
-        ("trainer.last_step=1.5", "expected an integer"),
+        ("trainer.last_step=1.5", r"expected an integer, such as 2000; 2000\.0 in conf/ allows"),
         ("trainer.last_step=true", "expected an integer"),
         ("trainer.last_step=null", "expected an integer"),
         ("model.learning_rate=fast", r"expected a number, such as 0\.002"),
@@ -110,7 +115,10 @@ def test_a_run_resumes_with_its_own_settings_and_the_changes_typed_now(run):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("model.hidden=32", r"model\.hidden was 64, is 32; leave"),
+        (
+            "model.hidden=32",
+            r"model\.hidden was 64, is 32; leave .* trainer\.allow_changes=\[model\.hidden\]",
+        ),
         ("model=mlp", r"model\.hidden was 64, is 256"),
         ("data=mnist", r"data\._target_ was .*Digits, is .*MNIST"),
         ("optimizer=momentum", r"model\.optimizer\._target_ was .*Adam.*, is .*Momentum"),
@@ -136,6 +144,125 @@ def test_the_same_data_may_be_elsewhere_when_a_run_resumes(run):
     assert config.data.directory == "elsewhere"
 
 
+def rewritten(run, **groups):
+    """Changes a run's config.yaml: rewritten(run, data={"batch_size": 5})."""
+    config = OmegaConf.load(str(run / "config.yaml"))
+    for group, values in groups.items():
+        config[group].update(values)
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(config))
+
+
+def test_any_setting_that_is_a_path_may_lead_elsewhere_to_the_same_name(run):
+    paths = {"features": "a/x.npy", "path": "a/b.sqlite", "query": "SELECT a/b FROM {split}"}
+    rewritten(run, data=paths)
+    typed = ["data.features=/b c/x.npy", "data.path=c.sqlite"]
+    with pytest.raises(ConfigError, match=r"data\.features was a/x\.npy"):
+        load_config([f"run_dir={run}", *typed])
+    typed[0] = "data.features=/b/c/x.npy"
+    config = load_config([f"run_dir={run}", *typed])
+    assert (config.data.features, config.data.path) == ("/b/c/x.npy", "c.sqlite")
+    for other in ("data.features=/b/y.npy", "data.query=SELECT c/b FROM {split}"):
+        with pytest.raises(ConfigError, match=r"data\.(features|query) was"):
+            load_config([f"run_dir={run}", other])
+
+
+def test_how_data_are_read_may_change_and_the_batch_size_where_nothing_is_trained(run):
+    for setting in ("memory_fraction=0", "parallel_calls=7"):
+        load_config([f"run_dir={run}", f"data.{setting}"])
+    with pytest.raises(ConfigError, match=r"data\.batch_size was 128, is 16"):
+        load_config([f"run_dir={run}", "data.batch_size=16"])
+    config = load_config([f"run_dir={run}", "data.batch_size=16"], "evaluate")
+    assert config.data.batch_size == 16
+
+
+def test_a_change_that_is_allowed_by_name_is_made_in_this_start_alone(run):
+    typed = ["model.learning_rate=0.5", "data.batch_size=16", "optimizer=momentum"]
+    for allowed in ("[model.learning_rate,data.batch_size,model.optimizer]", "[model,data]"):
+        config = load_config([f"run_dir={run}", *typed, f"trainer.allow_changes={allowed}"])
+        assert (config.model.learning_rate, config.data.batch_size) == (0.5, 16)
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    with pytest.raises(ConfigError, match=r"learning_rate was 0\.5, is 0\.1"):
+        load_config([f"run_dir={run}", "model.learning_rate=0.1"])
+    with pytest.raises(ConfigError, match=r"learning_rate was 0\.5, is 0\.1"):
+        load_config(
+            [f"run_dir={run}", "model.learning_rate=0.1", "trainer.allow_changes=[model.learn]"]
+        )
+
+
+# What runs code that is not the project's, or shows what is the machine's: where, what.
+HOSTILE = [
+    ("data", {"_target_": "evil.Data"}),
+    ("model", {"_target_": "numpy.load", "file": "evil.npy", "allow_pickle": True}),
+    ("model", {"schedule": {"_target_": "os.system", "command": "touch ran"}}),
+    ("model", {"loss": {"_target_": "tensorflow.keras.layers.deserialize", "config": {}}}),
+    ("model", {"loss": {"_target_": "tensorflow.io.gfile.remove", "path": "config.yaml"}}),
+    ("model", {"loss": {"_target_": "my_project.launch.Process", "command": ["touch", "ran"]}}),
+    ("model", {"loss": {"_target_": "my_project.model.mlp.MLP.__init__.__globals__.get"}}),
+    ("data", {"_target_": "my_project.data.generator.Generated", "function": "evil.records"}),
+    ("trainer", {"_target_": "my_project.engine.run.start.subprocess.call", "args": "ls"}),
+    ("trainer", {"gpus": "${oc.env:HOME}"}),
+    ("data", {"directory": "${oc.decode:'[1]'}"}),
+    ("model", {"${oc.env:HOME}": 1}),
+]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "show", "benchmark"])
+def test_a_run_of_somebody_else_makes_nothing_but_what_is_the_projects(run, command, monkeypatch):
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(str(run))  # as under python -m in its directory
+    (run / "evil.py").write_text("open('ran', 'w')\n")
+    clean = (run / "config.yaml").read_text()
+    main = getattr(importlib.import_module(f"my_project.{command}"), command, None)
+    for group, values in HOSTILE if command == "train" else HOSTILE[:2]:
+        (run / "config.yaml").write_text(clean)
+        rewritten(run, **{group: values})
+        with pytest.raises(ConfigError, match=r"config\.yaml: (names|found the reference) "):
+            (main or train)([f"run_dir={run}"])
+    assert not (run / "ran").exists()
+    (run / "config.yaml").write_text(clean)
+    rewritten(run, trainer={"hooks": [{"_target_": "evil.Hook"}]})
+    if command == "train":
+        with pytest.raises(ConfigError, match=r"names evil\.Hook.* name it in a file of conf/"):
+            load_config([f"run_dir={run}"])
+    else:  # they need no hooks, and a run does not say where they write
+        (run / "config.yaml").write_text((run / "config.yaml").read_text() + "file: mine\n")
+        config = load_config([f"run_dir={run}"], command)
+        assert config.trainer.hooks == []
+        assert config.get("file") != "mine" or command == "export"
+
+
+def test_what_a_module_of_the_project_imports_is_not_the_projects():
+    for path in ("my_project.data.mnist.tf.io.gfile.remove", "my_project.model.mlp.tf.Session"):
+        with pytest.raises(ConfigError, match="settings name only what is yours"):
+            instantiate(OmegaConf.create({"_target_": path}))
+
+
+def test_what_is_named_in_conf_or_typed_is_trusted(run, conf, monkeypatch):
+    monkeypatch.setattr(targets, "CONF", str(conf))
+    rewritten(run, trainer={"hooks": [{"_target_": "mine.Hook"}]})
+    hooks = "trainer.hooks=[{_target_: mine.Hook}]"
+    assert load_config([f"run_dir={run}", hooks]).trainer.hooks[0]._target_ == "mine.Hook"
+    (conf / "trainer" / "mine.yaml").write_text("# hooks: [{_target_: mine.Hook}]\n")
+    with pytest.raises(ConfigError, match=r"names mine\.Hook"):
+        load_config([f"run_dir={run}"])
+    (conf / "trainer" / "mine.yaml").write_text("hooks:\n  - _target_: mine.Hook\n")
+    load_config([f"run_dir={run}"])
+
+
+def test_a_command_in_a_strange_directory_imports_nothing_from_there(run):
+    for name in ("hydra", "tensorflow", "tqdm", "evil"):
+        (run / f"{name}.py").write_text("open('ran', 'w')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "my_project.evaluate", "run_dir=."],
+        cwd=str(run),
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(CONF).parents[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "no checkpoint there can be read" in done.stderr  # it is empty
+    assert not (run / "ran").exists()
+
+
 def test_a_run_keeps_the_schedule_it_was_started_with(tmp_path):
     given = ["schedule=cosine", "model.schedule.end=0.1", "model.warm_start.rename={a/: b/}"]
     config = load_config([*given, f"run_dir={tmp_path}"])
@@ -146,6 +273,11 @@ def test_a_run_keeps_the_schedule_it_was_started_with(tmp_path):
         again = load_config([*arguments, f"run_dir={tmp_path}", "trainer.last_step=5000"])
         assert again.model.schedule.last_step == 2000
         assert again.model == config.model
+    typed = ["trainer.last_step=5000", "model.schedule.last_step=5000"]
+    with pytest.raises(ConfigError, match=r"allow_changes=\[model\.schedule\.last_step\]"):
+        load_config([f"run_dir={tmp_path}", *typed])
+    longer = load_config([f"run_dir={tmp_path}", *typed, "trainer.allow_changes=[model.schedule]"])
+    assert longer.model.schedule.last_step == 5000
     instantiate(again.model)
 
 
@@ -171,11 +303,14 @@ def test_the_same_command_starts_a_run_and_resumes_it(tmp_path):
 
 def test_a_run_without_a_config_is_not_resumed_with_other_settings(run):
     (run / "config.yaml").unlink()
-    with pytest.raises(ConfigError, match="was started without settings; resume it from Python"):
-        load_config([f"run_dir={run}"])
+    for chosen in ([], ["data=digits"], ["model.hidden=64"]):
+        with pytest.raises(ConfigError, match=r"was started from Python.* add those of data and"):
+            load_config([f"run_dir={run}", *chosen])
+    config = load_config([f"run_dir={run}", "data=digits", "model=mlp", "model.hidden=32"])
+    assert config.model.hidden == 32
 
 
-@pytest.mark.parametrize("text", ["été (1)", "5", "2020_01", "1e3", "true", "~/x", "0,2"])
+@pytest.mark.parametrize("text", ["été (1)", "5", "2020_01", "1e3", "true", "0,2"])
 def test_text_stays_as_it_was_typed(text):
     config = load_config([f"data.directory={text}", f"trainer.gpus={text}"])
     assert config.data.directory == config.trainer.gpus == text
@@ -281,6 +416,41 @@ def test_settings_of_ones_own_begin_with_the_sections_that_are_shared(conf):
     assert config.model.loss.gamma == 2
     assert config.model.optimizer._target_.endswith(".GradientDescentOptimizer")
     assert config.trainer.inter_op_threads == -1
+
+
+MINE = """defaults:
+  - /optimization@_here_
+_target_: my_project.model.MLP
+hidden: 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (MINE + "\tdropout: 0.5\n", r"mine\.yaml, line 5: found character '\\t'"),
+        (MINE + "hidden: 6\n", r"mine\.yaml, line 5: found duplicate key hidden"),
+        ("", r"mine\.yaml: has no _target_; expected .* my_project\.model\.Model"),
+        ("hidden: 5\n", r"mine\.yaml: has no _target_"),
+        ("- hidden\n", "In 'model/mine': .*Cannot merge DictConfig with ListConfig"),
+        (MINE + 'learning_rate: "1e-3"\n', r'MLP: learning_rate="1e-3" is a text; .* 0\.001 with'),
+        (MINE + "freeze: dense_1\n", r'MLP: freeze="dense_1" is a text; expected .*\[dense_1\]'),
+        (
+            MINE.replace("defaults:", "defaults:\n  - /small_steps@_global_"),
+            "sets int.*_op_threads outside of data, model and trainer",
+        ),
+    ],
+)
+def test_a_mistake_in_a_file_of_conf_is_one_line_that_says_where(conf, content, message):
+    (conf / "model" / "mine.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        instantiate(load_config(["model=mine"]).model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_in_exponents_needs_no_point(conf):
+    (conf / "model" / "mine.yaml").write_text(f"{MINE}learning_rate: 1e-3\n")
+    assert load_config(["model=mine"]).model.learning_rate == 0.001
 
 
 def test_each_command_has_its_own_settings_and_no_others():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import sys
 
@@ -35,6 +36,18 @@ def test_the_numbers_are_those_that_were_logged_for_the_same_checkpoint(
     for line in logged:
         found = evaluated(tmp_path, f"run_dir={run}", f"checkpoint={line['step']}")
         assert {name: found[name] for name in line} == line
+
+
+def test_a_run_from_python_is_evaluated_with_the_settings_that_are_typed(fit, tmp_path, digits):
+    fit(tmp_path / "run", last_step=5)
+    (logged,) = (x for x in read_metrics(f"{tmp_path}/run/metrics.jsonl") if x["split"] == "test")
+    data = ["data=digits", f"data.directory={os.path.dirname(digits.directory)}"]
+    data += ["data.train_examples=640", "data.test_examples=130"]
+    command = [f"run_dir={tmp_path}/run", *data, "model=mlp", "model.hidden=16"]
+    found = evaluated(tmp_path, *command, "data.batch_size=64")
+    assert {name: found[name] for name in logged} == logged
+    with pytest.raises(RunError, match="of another model"):
+        evaluated(tmp_path, *command[:-1])
 
 
 def test_any_split_is_evaluated_and_the_confusion_matrix_has_all_its_examples(trained, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -251,6 +252,22 @@ def test_a_file_of_the_command_is_loaded_with_the_loss_of_its_run_and_no_other(
         load_model(path, MLP(hidden=16, loss=offset_crossentropy(10)))
     with pytest.raises(ConfigError, match=r"model\.loss\.offset was 10, is 5"):
         train([f"run_dir={tmp_path}", "model.loss.offset=5", "trainer.last_step=20"])
+    # A file of somebody else runs no code.
+    with h5py.File(path, "r") as file:
+        architecture, written = file.attrs["model_config"], json.loads(file["trained_with"][()])
+    layers = json.dumps(json.loads(architecture))
+    settings = written["settings"]
+    for hostile, layer, message in (
+        ({"_target_": "os.system", "command": "true"}, "InputLayer", r"h5: names os\.system"),
+        ({**settings, "hidden": "${oc.env:HOME}"}, "InputLayer", r"h5: found the reference"),
+        (settings, "Lambda", "h5: holds Lambda; expected what trainer=keras wrote"),
+    ):
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = layers.replace("InputLayer", layer)
+            del file["trained_with"]
+            file["trained_with"] = json.dumps({**written, "settings": hostile})
+        with pytest.raises((ConfigError, RunError), match=message):
+            load_model(path)
 
 
 def test_a_file_holds_its_weights_in_one_order_whatever_was_frozen(keras_fit, tmp_path, test_split):

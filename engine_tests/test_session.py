@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import MNIST
+from my_project.data import MNIST, Digits
 from my_project.engine.errors import (
     ConfigError,
     DataError,
@@ -328,9 +328,47 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
     assert starts[0]["seed"] == 1
     assert starts[0]["versions"]["tensorflow"] == tf.__version__
     assert starts[0]["runtime"] == f"tf{tf.__version__[0]}"
-    assert sorted(starts[0]["data"]) == sorted(digits.files("train") + digits.files("test"))
-    assert all(len(checksum) == 64 for checksum in starts[0]["data"].values())
+    assert starts[0]["data"] == starts[1]["data"]
+    assert list(starts[0]["data"]) == ["train", "test"]
+    assert starts[0]["data"]["train"]["files"] == 2
+    assert len(starts[0]["data"]["train"]["sha256"]) == 64
     assert "step 10" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_run_resumes_with_the_files_that_it_was_started_with_wherever_they_are(tmp_path, fit):
+    def digits(name, seed=1):
+        return Digits(str(tmp_path / name), 640, 130, drawing_seed=seed, batch_size=64)
+
+    fit(tmp_path / "run", last_step=5, dataset=digits("here"))
+    fit(tmp_path / "run", last_step=6, dataset=digits("there"))
+    other = {"last_step": 7, "dataset": digits("other", seed=2)}
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    with pytest.raises(RunError, match=r"split train are others .*sha256 \w{64}, now \w{64}\); .*"):
+        fit(tmp_path / "run", **other)
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
+    fit(tmp_path / "run", **other, allow_changes=["data.files"])
+    starts = json.loads((tmp_path / "run" / "record.json").read_text())["starts"]
+    sums = [start["data"]["train"]["sha256"] for start in starts]
+    assert sums[0] == sums[1] != sums[2]
+
+
+def test_settings_are_in_a_run_from_its_first_moment(tmp_path, digits):
+    run = Run(str(tmp_path / "run"))
+    run.describe(1, digits, "seed: 1\n")
+    with run.opened():
+        assert not os.path.exists(run.record)
+        shutil.copytree(run.directory, str(tmp_path / "killed"))
+    assert (tmp_path / "killed" / "config.yaml").read_text() == "seed: 1\n"
+    Run(str(tmp_path / "killed")).check_is_run()
+
+
+def test_settings_that_were_changed_are_in_the_record(tmp_path, digits):
+    for hidden, last_step in ((5, 5), (6, 9)):
+        trainer = SessionTrainer(run_dir=str(tmp_path / "run"), last_step=last_step)
+        config = f"model: {{hidden: {hidden}, rate: 1}}"
+        trainer.fit(MLP(hidden=16), digits, config=config)
+    starts = json.loads((tmp_path / "run" / "record.json").read_text())["starts"]
+    assert [start.get("changes") for start in starts] == [None, {"model.hidden": [5, 6]}]
 
 
 def test_a_run_is_not_shared_with_another_that_is_at_work_on_it(fit, tmp_path, checkpoint_steps):
@@ -471,7 +509,7 @@ def test_a_model_is_fitted_once(fit, tmp_path):
         fit(tmp_path / "other", last_step=2, model=model)
 
 
-def test_a_hook_may_make_a_variable_that_is_saved_and_restored(fit, tmp_path, variables):
+def test_a_hook_may_make_a_variable_that_is_saved_and_restored(fit, tmp_path, variables, same):
     class Counts(tf.train.SessionRunHook):
         def begin(self):
             self.count = tf.get_variable("count", [], initializer=tf.zeros_initializer())
@@ -483,6 +521,14 @@ def test_a_hook_may_make_a_variable_that_is_saved_and_restored(fit, tmp_path, va
     fit(tmp_path / "run", last_step=5, hooks=[Counts()])
     fit(tmp_path / "run", last_step=8, hooks=[Counts()])
     assert variables(tmp_path / "run")["count"] == 8
+    # Also one that is added to a run: it starts anew, and the model's go on.
+    fit(tmp_path / "added", last_step=5)
+    fit(tmp_path / "added", last_step=8, hooks=[Counts()])
+    straight, added = variables(tmp_path / "run"), variables(tmp_path / "added")
+    assert added.pop("count") == straight.pop("count") - 5
+    assert same(added, straight)
+    log = (tmp_path / "added" / "train.log").read_text()
+    assert "model.ckpt-5 does not hold count, which start anew" in log
 
 
 def test_a_directory_that_was_removed_gets_its_events_again(fit, tmp_path):

@@ -1,20 +1,29 @@
 """Sweeps: what is run, what an error, a failure and a signal do, and the table at the end."""
 
+import contextlib
 import csv
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
+import hydra
 import psutil
 import pytest
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.run.lock import locked
+from my_project.engine.settings import config
 from my_project.engine.settings.config import load_config
 from my_project.engine.sweep import jobs
 from my_project.engine.sweep.jobs import Job, launch
 from my_project.engine.sweep.sweep import combinations, sweep
+from omegaconf import OmegaConf
+
+with contextlib.suppress(ImportError):  # on Windows
+    import fcntl
+    import termios
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -192,11 +201,12 @@ def test_submitit_that_is_not_installed_is_named_with_the_command_that_installs_
 
 def test_a_machine_without_slurm_and_an_unknown_cluster_are_named(tmp_path):
     pytest.importorskip("submitit")
-    words = ["data=digits", "seed=1,2", "launcher=slurm", f"run_dir={tmp_path}"]
+    words = ["data=digits", "seed=1,2", "launcher=slurm", f"run_dir={tmp_path}/new"]
     with pytest.raises(RunError, match=r"srun.*; see slurm in conf"):
         sweep(words)
     with pytest.raises(RunError, match="any executor named ray"):
         sweep([*words, "slurm.cluster=ray"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_that_runs_is_not_started_a_second_time(tmp_path):
@@ -204,20 +214,33 @@ def test_a_sweep_that_runs_is_not_started_a_second_time(tmp_path):
         sweep(["data=digits", "seed=1,2", f"run_dir={tmp_path}"])
 
 
-def test_settings_are_composed_once_for_each_choice_of_groups(monkeypatch):
+def test_settings_are_composed_once_for_each_choice_of_groups(monkeypatch, tmp_path):
     composed = []
 
-    def load(arguments, *name):
-        composed.append(arguments)
-        return load_config(arguments, *name)
+    def compose(name, overrides):
+        composed.append((name, *overrides))
+        return hydra.compose(name, overrides)
 
-    monkeypatch.setattr("my_project.engine.sweep.sweep.load_config", load)
-    with pytest.raises(ConfigError, match="seed=x: expected an integer"):
-        sweep(["data=digits", "model=mlp,cnn", f"seed={','.join(map(str, range(100)))},x"])
-    assert composed == [[], ("data=digits", "model=mlp")]
-    with pytest.raises(ConfigError, match="seed=x: expected an integer"):
-        sweep(["seed=1,x", "model=mlp,cnn"])
-    assert composed[2:] == [[], ("model=mlp",), ("model=cnn",)]
+    monkeypatch.setattr(config, "compose", compose)
+    config._composed.cache_clear()
+    seeds = f"seed={','.join(map(str, range(100)))},x"
+    for run_dir in ("", f"run_dir={tmp_path}"):  # a new sweep; one that resumes
+        with pytest.raises(ConfigError, match="seed=x: expected an integer"):
+            sweep(["data=digits", "model=mlp,cnn", seeds, *[run_dir] * bool(run_dir)])
+        for seed in range(100 if run_dir == "" else 0):
+            settings = load_config(["data=digits", "model=mlp", f"seed={seed}"])
+            (tmp_path / f"model=mlp,seed={seed}").mkdir()
+            (tmp_path / f"model=mlp,seed={seed}" / "config.yaml").write_text(
+                OmegaConf.to_yaml(settings, resolve=True)
+            )
+    assert composed == [("sweep",), ("train", "data='digits'", "model='mlp'"), ("debug/none",)]
+
+
+def test_a_run_that_outlived_its_sweep_is_named_before_anything_starts(tmp_path):
+    (tmp_path / "seed=2").mkdir()
+    with locked(str(tmp_path / "seed=2")), pytest.raises(RunError, match=r"seed=2: in use"):
+        sweep(["data=digits", "seed=1,2", f"run_dir={tmp_path}"])
+    assert not (tmp_path / "seed=1").exists()
 
 
 def test_processes_run_one_by_one_and_their_exit_codes_are_told(fake_train, tmp_path):
@@ -342,6 +365,31 @@ def test_ctrl_c_in_a_terminal_reaches_the_runs_once(start, tmp_path):
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "not finished"]
     assert list(tmp_path.glob("run/seed=1/checkpoints/*.index"))
     assert "Traceback" not in (tmp_path / "output").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+def test_a_terminal_that_is_closed_stops_a_sweep_with_its_runs_saved(tmp_path):
+    terminal, inside = os.openpty()
+    words = ["data=digits", "data.train_examples=640", "data.test_examples=130", "seed=1,2"]
+    words += [f"data.directory={tmp_path}/digits", f"run_dir={tmp_path}/run", "jobs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "my_project.train", "-m", *words, "trainer.last_step=10000000"],
+        cwd=ROOT,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(inside)
+    timer = threading.Timer(180, process.kill)
+    timer.start()
+    (tmp_path / "output").write_text("")
+    wait_for(2, tmp_path)
+    os.close(terminal)
+    assert process.wait() == 129
+    timer.cancel()
+    assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped"]
 
 
 def test_sigterm_cancels_the_jobs_of_slurm_which_save(start, tmp_path, fake_slurm):

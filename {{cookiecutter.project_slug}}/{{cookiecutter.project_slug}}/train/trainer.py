@@ -61,7 +61,7 @@ class SessionTrainer(TrainerSettings):
         run = self._run(model)
         if lifecycle.finished(self, run, dataset, last_step):
             return last_metrics(run.metrics, dataset.evaluation_split)
-        run.describe(self.seed, dataset, config)
+        run.describe(self.seed, dataset, config, self.allow_changes)
         with tf.Graph().as_default(), locate_bad_record(dataset):
             tf.set_random_seed(self.seed)
             graph = self._build(model, dataset)

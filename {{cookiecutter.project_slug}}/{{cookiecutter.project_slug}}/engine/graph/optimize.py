@@ -100,8 +100,8 @@ class Optimization:
             rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))
         if self.learning_rate and not rate:
             raise ConfigError(
-                f"model.schedule: the learning rate is 0 before the last step, {last_step}; "
-                f"set model.schedule.last_step={last_step}"
+                f"model.schedule: the learning rate is 0 before the last step, {last_step}; set "
+                f"model.schedule.last_step={last_step} trainer.allow_changes=[model.schedule]"
             )
 
     def update(

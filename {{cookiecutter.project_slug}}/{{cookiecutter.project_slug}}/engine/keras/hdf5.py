@@ -17,7 +17,7 @@ from ...model.model import Model
 from ..errors import ConfigError, RunError
 from ..graph.step import Nest
 from ..run.files import atomic_write
-from ..settings.config import instantiate
+from ..settings.targets import check_trusted, instantiate
 from ..tools.table import flat
 
 TRAINED_WITH = "trained_with"  # JSON; not an attribute, which HDF5 limits to 64 KB
@@ -69,6 +69,7 @@ def load_model(path: str, model: Model | dict[str, Any] | None = None) -> tf.ker
     elif not isinstance(model, Model) or model.built:
         raise ConfigError(f"{path}: was trained without settings; give a new Model")
     model.freeze = []  # see save_model; what is loaded is not trained
+    _check_architecture(path, json.loads(architecture), written["class"])
     loaded = tf.keras.models.model_from_json(architecture, {written["class"]: lambda **_: model})
     for what, found in _description(model).items():
         if found != written[what]:
@@ -87,7 +88,20 @@ def _from_settings(path: str, settings: dict[str, Any], given: Any) -> Model:
         if before.get(key) != now.get(key):
             was = f"model.{key}={before.get(key)}"
             raise ConfigError(f"{path}: was trained with {was}, found {now.get(key)}")
+    check_trusted(settings, path, given)
     return instantiate(OmegaConf.create(settings))
+
+
+def _check_architecture(path: str, node: Any, own: str) -> None:
+    """Raises RunError where it holds more than inputs and our model: other layers may be code."""
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, (dict, list)):
+            _check_architecture(path, child, own)
+    if isinstance(node, dict):
+        known = {own, "Model", "Functional", "InputLayer", "TensorShape", "__tuple__"}
+        if "module" in node or node.get("class_name", own) not in known:
+            found = node.get("class_name", node.get("module"))
+            raise RunError(f"{path}: holds {found}; expected what trainer=keras wrote")
 
 
 def _description(model: Model) -> dict[str, Any]:

@@ -109,6 +109,8 @@ def training_session(
     config: tf.ConfigProto, scaffold: tf.train.Scaffold, run: Run, hooks: Hooks
 ) -> tf.train.MonitoredSession:
     """A MonitoredTrainingSession without the hooks of TensorFlow: ours act on exact multiples."""
+    if not run.shared:
+        scaffold.saver.resumes_from = tf.train.latest_checkpoint(run.checkpoints)
     return tf.train.MonitoredTrainingSession(
         checkpoint_dir=run.checkpoints,
         scaffold=scaffold,

@@ -56,6 +56,7 @@ class TrainerSettings:
     profile_steps: Sequence[int] = ()  # first and last step to trace, see ProfileHook
     limit_batches: int = 0  # train on the first n batches over and over, evaluate n; 0 is all
     steps_per_loop: int = 1000  # the most steps inside the graph between hook events; 1: none
+    allow_changes: Sequence[str] = ()  # to a run that resumes: settings; data.files: its files
     # Your tf.train.SessionRunHook objects. One that has no `next_step` (see EveryHook) is called
     # at every step, so there is one session.run per step.
     hooks: Sequence[tf.train.SessionRunHook] = ()

@@ -22,12 +22,48 @@ CORRUPT = (OSError, tf.errors.OpError, LookupError, RuntimeError, ValueError)
 
 def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.train.Saver:
     """Writes a run's checkpoints; for the arguments see `SessionTrainer`."""
-    return tf.train.Saver(
+    return RunSaver(
         max_to_keep=max_to_keep or None,
         keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
         save_relative_paths=True,  # so that a run directory can be moved
         defer_build=True,  # hooks may create variables, too
     )
+
+
+class RunSaver(tf.train.Saver):
+    """Resumes also where a hook made variables that the checkpoint does not hold: they start anew.
+
+    The model's own were compared before, see `restore_next`.
+    """
+
+    resumes_from: str | None = None  # set before it is built
+
+    def build(self) -> None:
+        super().build()
+        self._others = None
+        if self.resumes_from is None:
+            return
+        saved = tf.train.load_checkpoint(self.resumes_from).get_variable_to_shape_map()
+        new = [v for v in tf.global_variables() if _name(v) not in saved]
+        if new:
+            names = ", ".join(variable.op.name for variable in new)
+            logger.info("%s does not hold %s, which start anew", self.resumes_from, names)
+            others = [v for v in tf.global_variables() if _name(v) in saved]
+            saveables = tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS)
+            self._others = tf.train.Saver([*others, *saveables])
+            self._initialize = tf.variables_initializer(new)
+
+    def restore(self, session: tf.Session, prefix: str) -> None:
+        if self._others and prefix == self.resumes_from:
+            session.run(self._initialize)
+            self._others.restore(session, prefix)
+        else:
+            super().restore(session, prefix)
+
+
+def _name(variable: tf.Variable) -> str:
+    """What a checkpoint calls a variable: the parts of one are saved as one."""
+    return re.sub(r"/part_\d+", "", variable.op.name)
 
 
 def is_whole(prefix: str) -> bool:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import glob
-import hashlib
 import json
 import logging
 import os
-import platform
 import re
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
-from ..compat import RUNTIME
-from ..errors import DataError, RunError
+from ..errors import RunError
+from ..settings.overrides import is_allowed
 from .files import atomic_write, new_directory
 from .lock import locked
+from .start import changes, check_same_files, describe_start
 
 logger = logging.getLogger(__name__)
-
-CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
 
 
 class Run:
@@ -42,6 +36,7 @@ class Run:
 
     def __init__(self, directory: str, name: str = "", shared: bool = False) -> None:
         self._name = name
+        self._settings = ""
         self.shared = shared
         self._set_paths(directory)
 
@@ -62,7 +57,7 @@ class Run:
         """Raises RunError if the directory holds something, but not a run."""
         found = os.listdir(self.directory) if os.path.isdir(self.directory) else []
         # What a process that waits for the lock, or a worker of a cluster, may have made before.
-        ours = re.compile(r"lock|train\.log|checkpoints|(worker|evaluator)-\d+")
+        ours = re.compile(r"lock|train\.log|config\.yaml|checkpoints|(worker|evaluator)-\d+")
         if not all(map(ours.fullmatch, found)) and not os.path.exists(self.record):
             raise RunError(
                 f"{self.directory}: holds files, but no record.json, so it is not a run of this "
@@ -94,6 +89,8 @@ class Run:
             try:
                 with self._logged(), disk_errors(self.directory):
                     logger.info("run directory: %s", self.directory)
+                    if not os.path.exists(self.record):  # its own settings, however it ends
+                        self._write_settings()
                     yield
             finally:
                 if "record.json" not in before and not self._holds_results():
@@ -129,28 +126,44 @@ class Run:
             package.removeHandler(file)
             file.close()
 
-    def describe(self, seed: int, dataset: Dataset, config: str) -> None:
+    def describe(
+        self, seed: int, dataset: Dataset, config: str, allow_changes: Sequence[str] = ()
+    ) -> None:
         """Begins to collect the facts about this start, in a thread: checksums take a while.
 
         Args:
             seed: of the run.
             dataset: its files are what the checksums are of.
             config: the settings as YAML; "" keeps none.
+            allow_changes: with data.files, these may be others than at the last start.
         """
-        files = [path for split in dataset.splits for path in dataset.files(split)]
+        files = {split: dataset.files(split) for split in dataset.splits}
         names = ("class_names", "image_shape")  # what `predict` cannot ask files that are gone
         self._dataset = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
         thread = ThreadPoolExecutor(1)
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config
+        self._other_files = is_allowed("data.files", allow_changes)
         thread.shutdown(wait=False)  # an error elsewhere need not wait for it
 
     def write_start(self) -> None:
-        """Appends what `describe` found to `record.json`, and writes `config.yaml`."""
-        starts = self.read_record().get("starts", [])
-        record = {"dataset": self._dataset, "starts": [*starts, self._facts.result()]}
+        """Appends what `describe` found to `record.json`, and writes `config.yaml`.
+
+        Raises:
+            RunError: the files of the data are others than at the last start.
+        """
+        starts, facts = self.read_record().get("starts", []), self._facts.result()
+        if starts and not self._other_files:
+            check_same_files(self.directory, starts[-1].get("data"), facts["data"])
+        if starts and self._settings and os.path.exists(self.config):
+            with open(self.config, encoding="utf-8") as file:
+                facts["changes"] = changes(file.read(), self._settings)
+        record = {"dataset": self._dataset, "starts": [*starts, facts]}
         with atomic_write(self.record) as file:
             file.write(f"{json.dumps(record, indent=2, default=str)}\n".encode())
+        self._write_settings()
+
+    def _write_settings(self) -> None:
         if self._settings:
             with atomic_write(self.config) as file:
                 file.write(self._settings.encode())
@@ -179,54 +192,3 @@ def disk_errors(directory: str) -> Iterator[None]:
             f"{directory}: cannot be written ({cause.group() if cause else 'disk quota'}); the "
             "checkpoints in it are complete; make room, then give the same command again"
         ) from None
-
-
-def describe_start(seed: int, files: list[str]) -> dict[str, Any]:
-    """What must be known to repeat a run: command, code, versions, host, seed, data."""
-    return {
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": [os.path.basename(sys.executable), *sys.argv],
-        "git": _git_state(),
-        "runtime": RUNTIME,
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
-        "host": platform.node(),
-        "seed": seed,
-        "data": _describe_files(files),
-    }
-
-
-def _git_state() -> dict[str, Any] | None:
-    here = os.path.dirname(os.path.abspath(__file__))
-
-    def git(*arguments: str) -> str:
-        return subprocess.check_output(
-            ["git", *arguments], cwd=here, stderr=subprocess.DEVNULL, text=True
-        ).strip()
-
-    try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain")),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _describe_files(files: list[str]) -> dict[str, Any]:
-    """Path -> sha256; of many bytes, for which that takes long, their number and size only."""
-    try:
-        size = sum(os.path.getsize(path) for path in files)
-        if size > CHECKSUM_BYTES:
-            return {"files": len(files), "bytes": size}
-        return {path: _sha256(path) for path in files}
-    except OSError as error:
-        found = f"{error.filename}: {error.strerror}"
-        raise DataError(f"{found}; expected a readable file") from None
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -74,10 +74,12 @@ def _parsed(key: str, text: str) -> Override | None:
 
 def check_type(key: str, default: Any, value: Any) -> None:
     """Raises ConfigError unless the value is of the type of the default; null accepts all."""
+    hint = ""
     if isinstance(default, bool):
         fits, expected = isinstance(value, bool), "true or false"
     elif isinstance(default, int):
         fits, expected = isinstance(value, int), "an integer"
+        hint = f"; {default}.0 in conf/ allows fractions" if isinstance(value, float) else ""
     elif isinstance(default, float):
         fits = isinstance(value, (int, float)) and math.isfinite(value)
         expected = "a number"
@@ -90,7 +92,7 @@ def check_type(key: str, default: Any, value: Any) -> None:
     else:
         return
     if not fits or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise ConfigError(f"{key}={value}: expected {expected}, such as {default}")
+        raise ConfigError(f"{key}={value}: expected {expected}, such as {default}{hint}")
 
 
 def values_in(config: DictConfig, prefix: str = "") -> dict[str, Any]:
@@ -108,3 +110,8 @@ def nearest_to(name: str, known: Sequence[str]) -> str:
     found = [key for key in known if key.endswith(f".{name}")]
     found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def is_allowed(key: str, allowed: Sequence[str]) -> bool:
+    """Whether `trainer.allow_changes` names a setting, or what holds it."""
+    return any(f"{key}.".startswith(f"{each}.") for each in allowed)

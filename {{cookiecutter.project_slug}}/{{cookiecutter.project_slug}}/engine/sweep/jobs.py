@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import signal
@@ -85,9 +86,8 @@ def _run_here(
     return codes + [None] * (len(jobs) - len(codes))
 
 
-def _run_on_slurm(
-    settings: DictConfig, jobs: Sequence[Job], received: list[int]
-) -> list[int | None]:
+def slurm_executor(settings: DictConfig) -> Any:
+    """What hands jobs to Slurm; raises RunError where there is none, or for an unknown option."""
     import submitit  # installed by install.py --extras slurm
 
     slurm = OmegaConf.to_container(settings.slurm)
@@ -102,10 +102,23 @@ def _run_on_slurm(
             # When the time is almost up; by submitit's own SIGUSR2 the runs would end unsaved.
             slurm_additional_parameters={"signal": "TERM@90", **slurm["additional_parameters"]},
         )
-        array = executor.map_array(_run_in_job, [settings] * len(jobs), jobs)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise RunError(f"launcher=slurm: {reason}; see slurm in conf/sweep.yaml") from None
+        raise _slurm_error(error) from None
+    return executor
+
+
+def _slurm_error(error: Exception) -> RunError:
+    reason = str(error).strip().splitlines()[-1]
+    return RunError(f"launcher=slurm: {reason}; see slurm in conf/sweep.yaml")
+
+
+def _run_on_slurm(
+    settings: DictConfig, jobs: Sequence[Job], received: list[int]
+) -> list[int | None]:
+    try:
+        array = slurm_executor(settings).map_array(_run_in_job, [settings] * len(jobs), jobs)
+    except (RuntimeError, ValueError) as error:
+        raise _slurm_error(error) from None
     canceled = False
     while len(received) < 2 and not all(each.done() for each in array):
         if received and not canceled:
@@ -126,6 +139,7 @@ def _run_in_job(settings: DictConfig, job: Job) -> int:
 def _start(settings: DictConfig, job: Job) -> subprocess.Popen[bytes]:
     run = os.path.join(settings.run_dir, job.name)
     log = os.path.join(settings.run_dir, "jobs", f"{job.name}.log")
+    end_with_parent = functools.partial(_end_with_parent, os.getpid())
     alone = settings.launcher == "local" and settings.jobs == 1  # else their outputs would mix
     with contextlib.nullcontext() if alone else open(log, "ab") as output:
         return subprocess.Popen(
@@ -134,10 +148,12 @@ def _start(settings: DictConfig, job: Job) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the sweep alone, which passes it on
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Linux sends SIGTERM to a run whose sweep is gone, even by kill -9: it saves and leaves."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # gone already
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import functools
 import hashlib
 import importlib.util
 import itertools
@@ -17,10 +17,10 @@ from ..errors import ConfigError, RunError, check_at_least
 from ..run.files import new_directory
 from ..run.lock import locked
 from ..run.metrics import read_metrics
-from ..settings.config import CONF, load_config, register
-from ..settings.overrides import change, split_setting, sweep_values, values_in
+from ..settings.config import load_config
+from ..settings.overrides import split_setting, sweep_values
 from ..tools.table import table
-from .jobs import Job, launch
+from .jobs import Job, launch, slurm_executor
 
 
 def sweep(arguments: Sequence[str]) -> int:
@@ -40,7 +40,14 @@ def sweep(arguments: Sequence[str]) -> int:
     jobs = combinations([text for text in arguments if text not in own])
     if not jobs:
         raise ConfigError("no run is left: a range is empty")
-    configs = _configs(jobs, settings.run_dir)
+    configs = []
+    for job in jobs:
+        run_dir = os.path.join(settings.run_dir, job.name)
+        resumed = bool(settings.run_dir) and os.path.exists(run_dir)
+        configs.append(load_config([*job.arguments, *[f"run_dir={run_dir}"] * resumed]))
+        if resumed:
+            with locked(run_dir):  # else it would fail, and be a row of the table as such
+                pass
     directory = settings.run_dir = settings.run_dir or new_directory("sweep")
     try:
         os.makedirs(os.path.join(directory, "jobs"), exist_ok=True)
@@ -55,8 +62,8 @@ def sweep(arguments: Sequence[str]) -> int:
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
             writer.writeheader()
             writer.writerows(rows)
-    print(table(rows))  # after the file: the terminal may be closed
-    print(f"{path}\nsweep directory: {directory}")
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(f"{table(rows)}\n{path}\nsweep directory: {directory}", flush=True)
     return 128 + stopped_by if stopped_by else max(1 if code is None else code for code in codes)
 
 
@@ -70,6 +77,8 @@ def _check(settings: DictConfig) -> None:
             "launcher=slurm: submitit is not installed; to install it, give the command "
             "python3 scripts/install.py --extras slurm"
         )
+    if settings.launcher == "slurm":
+        slurm_executor(settings)
     if os.path.exists(os.path.join(settings.run_dir, "record.json")):
         raise ConfigError(f"{settings.run_dir}: is a run; a sweep needs a directory of its own")
 
@@ -90,30 +99,12 @@ def combinations(arguments: Sequence[str]) -> list[Job]:
     return list(jobs.values())
 
 
-def _configs(jobs: Sequence[Job], directory: str) -> list[DictConfig]:
-    """The settings of the runs; raises ConfigError for an error in one of them."""
-    groups = register(CONF)
-    compose = functools.lru_cache(maxsize=None)(load_config)  # slow, but the same for most
-    configs = []
-    for job in jobs:
-        run_dir = os.path.join(directory, job.name)
-        if directory and os.path.exists(run_dir):
-            configs.append(load_config([*job.arguments, f"run_dir={run_dir}"]))
-            continue
-        typed = dict(split_setting(argument) for argument in job.arguments)
-        config = compose(tuple(f"{key}={typed[key]}" for key in typed if key in groups)).copy()
-        changes = {key: text for key, text in typed.items() if key not in groups}
-        change(config, changes, values_in(config), groups)
-        configs.append(config)
-    return configs
-
-
 def _row(directory: str, job: Job, config: DictConfig, code: int | None) -> dict[str, Any]:
     """Of one run: what was set, how it ended, its last step and evaluation, the best."""
     run_dir = os.path.join(directory, job.name)
     lines = read_metrics(os.path.join(run_dir, "metrics.jsonl"))
     evaluations = [line for line in lines if line["split"] != "train"]
-    results = {0: "done", 130: "stopped", 143: "stopped", None: "not finished"}
+    results = {None: "not finished", 0: "done", 129: "stopped", 130: "stopped", 143: "stopped"}
     row = {**job.swept, "result": results.get(code, f"failed ({code})")}
     row["step"] = lines[-1]["step"] if lines else ""
     metric, mode = config.trainer.metric, config.trainer.mode

@@ -1,0 +1,104 @@
+"""What must be known to repeat a start: command, code, versions, host, seed, data, changes."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+from omegaconf import OmegaConf
+
+from ..compat import RUNTIME
+from ..errors import DataError, RunError
+from ..settings.overrides import values_in
+
+CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
+
+
+def describe_start(seed: int, files: dict[str, list[str]]) -> dict[str, Any]:
+    """What must be known to repeat a run: command, code, versions, host, seed, data."""
+    return {
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": [os.path.basename(sys.executable), *sys.argv],
+        "git": _git_state(),
+        "runtime": RUNTIME,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
+        "host": platform.node(),
+        "seed": seed,
+        "data": _describe_files(files),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    here = os.path.dirname(os.path.abspath(__file__))
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(
+            ["git", "--no-optional-locks", *arguments],
+            cwd=here,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _describe_files(files: dict[str, list[str]]) -> dict[str, Any]:
+    """Split -> number, bytes and sha256 of its files in their order; of very many bytes no sum."""
+    try:
+        found: dict[str, dict[str, Any]] = {
+            split: {"files": len(paths), "bytes": sum(map(os.path.getsize, paths))}
+            for split, paths in files.items()
+        }
+        if sum(split["bytes"] for split in found.values()) <= CHECKSUM_BYTES:
+            for split, paths in files.items():
+                sums = "".join(map(_sha256, paths))
+                found[split]["sha256"] = hashlib.sha256(sums.encode()).hexdigest()
+        return found
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        raise DataError(f"{reason}; expected a readable file") from None
+
+
+def check_same_files(directory: str, before: Any, now: Any) -> None:
+    """Raises RunError where a split's files are others than those `describe_start` found before.
+
+    Their order and contents count, not their paths: they may have been moved.
+    """
+    for split, found in now.items():
+        known = (before or {}).get(split) or found
+        different = [key for key in found if known.get(key, found[key]) != found[key]]
+        if different:
+            key = different[-1]  # the sum, if there is one
+            raise RunError(
+                f"{directory}: the files of the split {split} are others than at the last start "
+                f"({key} {known[key]}, now {found[key]}); give it the same, start a new run, or if "
+                "you mean it add trainer.allow_changes=[data.files]"
+            )
+
+
+def changes(before: str, now: str) -> dict[str, list[Any]]:
+    """Setting -> [value before, value now], where two texts of YAML differ."""
+    old, new = (values_in(OmegaConf.create(text)) for text in (before, now))
+    keys = [key for key in {**old, **new} if not OmegaConf.is_dict({**old, **new}[key])]
+    found = {key: [old.get(key), new.get(key)] for key in keys if old.get(key) != new.get(key)}
+    return OmegaConf.to_container(OmegaConf.create(found))
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
