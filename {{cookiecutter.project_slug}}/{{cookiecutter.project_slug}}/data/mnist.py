@@ -50,8 +50,8 @@ class MNIST(Dataset):
             shapes[images] = self.image_shape = pixels.shape[1:]
             highest = np.fromfile(labels, np.uint8)[header.offset :].max()
             if highest >= self.classes:
-                expected = f"labels from 0 to {self.classes - 1}"
-                raise DataError(f"{labels}: found {highest}, expected {expected}; set data.classes")
+                found = f"found {highest}, expected labels from 0 to {self.classes - 1}"
+                raise DataError(f"{labels}: {found}; set data.classes")
         check_same_shape(shapes)
 
     def files(self, split: str) -> list[str]:
@@ -82,10 +82,9 @@ class MNIST(Dataset):
         if not self.image_shape:
             self.check()
         pixels = tf.reshape(read_image(path, (*self.image_shape, 1)), [-1])
-        letters = tf.constant([bytes([number]) for number in range(256)])
+        letters = [bytes([number]) for number in range(256)]
         image = tf.strings.reduce_join(tf.gather(letters, tf.cast(pixels, tf.int32)))
         return self.convert(image[tf.newaxis], tf.constant([b"\0"]))[0][0]
 
     def count(self, split: str) -> int:
-        header, _ = check_pair(*self.files(split))  # which says it: nothing to read
-        return header.shape[0]
+        return check_pair(*self.files(split))[0].shape[0]  # the headers say it

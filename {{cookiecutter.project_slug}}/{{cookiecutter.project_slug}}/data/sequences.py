@@ -47,12 +47,10 @@ class Sequences(TFRecords):
         # Without numbers the feature must be there, as a list that is empty: see example.proto.
         there = (tf.size(numbers) > 0) | tf.strings.regex_full_match(example, EMPTY)
         missing = ["expected tf.train.Example with a feature 'sequence', found none"]
-        checks = [tf.debugging.Assert(there, missing)]
-        if self.width:
-            odd = f"expected a multiple of data.width={self.width} numbers in 'sequence', found"
-            whole = tf.equal(tf.size(numbers) % self.width, 0)
-            checks.append(tf.debugging.Assert(whole, [odd, tf.size(numbers)]))
-        with tf.control_dependencies(checks):
+        odd = f"expected a multiple of data.width={self.width} numbers in 'sequence', found"
+        whole = tf.equal(tf.size(numbers) % max(self.width, 1), 0)
+        checks = [(there, missing), (whole, [odd, tf.size(numbers)])]
+        with tf.control_dependencies([tf.debugging.Assert(*check) for check in checks]):
             numbers = tf.identity(numbers)
         sequence = tf.reshape(numbers, [-1, self.width]) if self.width else tf.to_int32(numbers)
         return sequence, tf.shape(sequence)[0], tf.cast(parsed["label"], tf.int32)

@@ -50,7 +50,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):
                 unread.pop(row["file"], None)
                 row.update(zip(arrays, values))
-                if 0 <= row.get("class", -1) < len(restored.class_names):
+                if isinstance(row.get("class"), int) and row["class"] < len(restored.class_names):
                     row["class_name"] = restored.class_names[row["class"]]
             file.write(lines.encode(rows))
             file.flush()
