@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data import Dataset
-from my_project.engine.errors import DataError
+from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.input import sizes
 from my_project.engine.input.elements import native
+from my_project.engine.input.numpy_map import numpy_slices
 from my_project.engine.input.random_numbers import uniform
 from my_project.engine.input.sizes import count_records, padding_wasted
 from my_project.engine.input.source import splits_of
@@ -307,3 +309,84 @@ def test_what_is_held_out_stays_so_when_records_and_files_are_added(directory, t
     after = held_out(Folders(moved, True, validation_share=0.2), batches)
     assert after - {1000, 2000} == before
     assert {number // 100 for number in before} == {0, 1}
+
+
+def test_the_order_of_a_stream_depends_on_the_seed_of_the_data_alone(directory):
+    def order(graph_seed, seed):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(graph_seed)
+            dataset = Numbers(directory, False, seed=seed)
+            iterator = tf.data.make_initializable_iterator(dataset.batches("train", True))
+            following = iterator.get_next()
+            session.run(iterator.initializer)
+            return flat([session.run(following) for _ in range(12)])
+
+    assert order(1, 7) == order(2, 7) != order(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        (lambda n: tf.cast(n > 58, tf.int64) * 10**9, "label 1000000000 in the train split"),
+        (lambda n: n - 5, "label -5 in the train split, expected classes from 0 to"),
+        (lambda n: n[:, tf.newaxis], r"labels int64 \[\?, 1\], expected integers \[batch\]"),
+        (lambda n: tf.cast(n, tf.float32), r"labels float32 \[\?\], expected integers"),
+        (lambda n: {"n": n}, r"labels \{'n': 'int64 \[\?\]'\}, expected integers"),
+    ],
+)
+@MODES
+def test_balance_needs_classes(in_memory, directory, labels, error):
+    class Labeled(Numbers):
+        def convert(self, number):
+            return number, labels(number)
+
+    with pytest.raises((ConfigError, DataError), match=f"Labeled: found (the )?{error}"):
+        Labeled(directory, in_memory, balance=1.0).batches("train", training=True)
+
+
+def test_buckets_need_a_length(directory):
+    class Scalars(Numbers):
+        padding = 0
+
+    with pytest.raises(ConfigError, match="a record of Scalars holds no array, which has a length"):
+        Scalars(directory, True, buckets=[2]).batches("train", training=True)
+
+
+def test_the_limit_of_the_own_group_of_processes_and_of_those_above_counts(tmp_path, monkeypatch):
+    for path, limit in {"": "max", "/jobs": "5000", "/jobs/a": "9000", "/other": "10"}.items():
+        (tmp_path / path[1:]).mkdir(exist_ok=True)
+        (tmp_path / path[1:] / "limit").write_text(limit)
+    groups = tmp_path / "cgroup"
+    monkeypatch.setattr(sizes, "GROUPS", str(groups))
+    for kind, line in (("", "0::/jobs/a"), ("memory", "4:cpu,memory:/jobs/a")):
+        groups.write_text(f"9:name=systemd:/other\n{line}\n")
+        monkeypatch.setattr(sizes, "LIMITS", {kind: f"{tmp_path}{{}}/limit"})
+        assert sizes.memory_limit() == 5000
+
+
+@MODES
+def test_arrays_in_memory_are_records_and_no_part_of_the_graph(in_memory, directory, batches):
+    arrays = {"number": np.arange(60), "text": np.array([f"{n}" for n in range(60)])}
+
+    class Slices(Repeated):
+        def records(self, split):
+            return numpy_slices(arrays)
+
+        def convert(self, record):
+            return record, record["number"]
+
+    dataset = Slices(directory, in_memory)
+    assert flat(batches(dataset, "test")) == NUMBERS
+    found = batches(dataset, count=24, training=True)
+    assert sorted(flat(found)) == sorted(2 * NUMBERS)
+    assert all(int(t) == n for f, _ in found for t, n in zip(f["text"], f["number"]))
+    arrays["number"] = np.arange(59)
+    with pytest.raises(DataError, match=r"arrays of shapes \(59,\), \(60,\), expected equal"):
+        dataset.batches("test")
+
+    class Constants(Slices):
+        def records(self, split):
+            return tf.data.Dataset.from_tensor_slices({"number": np.zeros([10, 1310720])})
+
+    with pytest.raises(DataError, match=r"105 MB of data are constants .* take numpy_slices"):
+        Constants(directory, in_memory).batches("train", training=True)

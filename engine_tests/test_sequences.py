@@ -1,5 +1,9 @@
 """Sequences of different length: how they are padded, and what is refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -98,3 +102,31 @@ def test_a_label_that_is_not_a_class_is_named(tmp_path):
 
 def test_its_settings_make_it():
     assert isinstance(instantiate(load_config(["data=sequences"]).data), Waves)
+
+
+# Prints the bytes that a training iterator of the sequences takes, and what is expected.
+MEASURE = """
+import sys, psutil
+import tensorflow.compat.v1 as tf
+from my_project.data.sequences import Sequences
+dataset = Sequences(sys.argv[1], 1, 3, memory_fraction=0.9)
+with tf.Graph().as_default(), tf.Session() as session:
+    iterator = tf.data.make_initializable_iterator(dataset.batches("train", True))
+    following = iterator.get_next()
+    session.run(tf.constant(1))
+    before = psutil.Process().memory_info().rss
+    session.run(iterator.initializer)
+    session.run(following)
+    print(psutil.Process().memory_info().rss - before, dataset.bytes_in_memory("train"))
+"""
+
+
+def test_the_memory_that_sequences_take_is_what_is_expected(tmp_path):
+    lengths = np.random.RandomState(1).randint(10, 101, 30000)
+    examples = ({"sequence": np.zeros(length), "label": 0} for length in lengths)
+    write_tfrecords(str(tmp_path), "train", examples)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    printed = subprocess.check_output(command, cwd=root, encoding="utf-8")
+    taken, expected = map(int, printed.split())
+    assert expected / 1.5 < taken < expected * 1.5

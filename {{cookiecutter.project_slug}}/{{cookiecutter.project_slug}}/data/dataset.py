@@ -7,7 +7,7 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..engine.input import sizes
+from ..engine.input import sizes, source
 from ..engine.input.batches import check_settings, read_batches
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
@@ -58,7 +58,7 @@ class Dataset:
         check_settings(self)
 
     def __init_subclass__(cls) -> None:
-        sizes.keep_true(cls, Dataset)
+        source.keep_true(cls, Dataset)
 
     def prepare(self) -> None:
         """Downloads, draws or checks files, before any graph is built; may raise DataError."""
@@ -100,15 +100,15 @@ class Dataset:
 
     def length(self, *record: Nest) -> tf.Tensor:
         """One record -> its length, int [], for `buckets`; default that of its first array."""
-        return tf.shape(next(array for array in tf.nest.flatten(record) if array.shape.rank))[0]
+        return sizes.first_length(self, record)
 
     def count(self, split: str) -> int:
         """The number of records that `keep` lets through; read once, then remembered."""
-        return sizes.remembered(self, "count", split, sizes.count_records)
+        return source.remembered(self, "count", split, sizes.count_records)
 
     def class_counts(self, split: str) -> np.ndarray:
         """How many records each class has, by `label`: int64 [classes]; reads all records."""
-        return sizes.remembered(self, "class_counts", split, sizes.class_counts)
+        return source.remembered(self, "class_counts", split, sizes.class_counts)
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""

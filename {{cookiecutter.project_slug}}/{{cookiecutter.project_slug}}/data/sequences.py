@@ -32,9 +32,6 @@ class Sequences(TFRecords):
         super().__init__(directory, [width], classes, **others)
         self.width = width
 
-    def bytes_in_memory(self, split: str) -> int | None:
-        return sum(os.path.getsize(path) for path in self.files(split))
-
     def decode(self, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """String [] -> sequence [time, width] or [time], its length [], its label []."""
         dtype = tf.float32 if self.width else tf.int64

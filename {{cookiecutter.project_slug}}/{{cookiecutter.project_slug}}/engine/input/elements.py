@@ -18,6 +18,7 @@ from .random_numbers import example_keys
 from .source import VALIDATION, Source, split_in_files
 
 ENDLESS = np.iinfo(np.int64).max
+CONSTANTS = 100e6  # the most bytes of data in a graph
 OPEN_FILES = 16  # read side by side, in turn
 CPU = tf.ConfigProto(device_count={"GPU": 0})  # the GPU's settings are the trainer's
 
@@ -50,7 +51,7 @@ def elements_of(
     index, number = shard
     in_files = split_in_files(source, split)
     if source.overrides("records"):
-        elements = _numbered(source.records(in_files), 0)
+        elements = _numbered(_records(source, in_files), 0)
     else:
         paths = source.files(in_files)
         if not paths:
@@ -75,6 +76,27 @@ def elements_of(
         held_out = _held_out(source, in_files, names) if shared else None
         elements = _kept(source, elements, held_out, split == VALIDATION)
     return elements.shard(number, index) if number > 1 else elements
+
+
+def _records(source: Source, split: str) -> tf.data.Dataset:
+    """The source's own; raises DataError if they write their data into the graph."""
+    graph = tf.get_default_graph()
+    before, size = len(graph.get_operations()), 0
+    try:
+        records = source.records(split)
+    except ValueError as error:
+        if "2GB" not in str(error):
+            raise
+        size = 2**31
+    made = [op.outputs[0] for op in graph.get_operations()[before:] if op.type == "Const"]
+    size += sum(array.shape.num_elements() * array.dtype.size for array in made)
+    if size > CONSTANTS:
+        raise DataError(
+            f"{type(source).__name__}.records: {size / 1e6:.0f} MB of data are constants of the "
+            "graph, and so in each event file; take numpy_slices of engine/input/numpy_map.py in "
+            "place of from_tensor_slices"
+        )
+    return records
 
 
 def file_names(source: Source, split: str) -> tf.Tensor:

@@ -2,69 +2,41 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
-from typing import Any, Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import psutil
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .elements import arguments, batched, decoded, elements_of, iterate, native, run_once
-from .source import VALIDATION, Source, split_in_files, splits_of
+from .source import Source, split_in_files, splits_of
 
-# Where Linux says how much memory a container may take: version 2 and version 1 of cgroups.
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-STRING_BYTES = 100  # what a string in a tensor takes besides its characters, measured
-
-
-#: What a class may say of its records, and what else of it makes them: see `keep_true`.
-SAYS = {
-    "count": ("records", "read", "keep"),
-    "class_counts": ("records", "read", "keep", "decode", "convert", "label"),
-    "bytes_in_memory": (),
+# Where Linux says how much memory a group of processes may take: version 2 and 1 of cgroups.
+GROUPS = "/proc/self/cgroup"
+LIMITS = {
+    "": "/sys/fs/cgroup{}/memory.max",
+    "memory": "/sys/fs/cgroup/memory{}/memory.limit_in_bytes",
 }
 
-
-def keep_true(cls: type, base: type) -> None:
-    """What `cls` says of its records holds for all of them, and as long as it makes them itself.
-
-    For a part of them, and in a subclass that reads, keeps or converts others, the base's own
-    method answers, which looks at the records. Called when `cls` is made.
-    """
-    for name, makes in SAYS.items():
-        if name in vars(cls):
-            setattr(cls, name, _true(vars(cls)[name], cls, base, makes))
-
-
-def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str]) -> Any:
-    @functools.wraps(method)
-    def says(source: Any, split: str) -> Any:
-        classes = type(source).__mro__
-        below = classes[: classes.index(cls)]
-        if not makes:  # an estimate
-            return method(source, split_in_files(source, split))
-        shared = source.validation_share and split in (source.training_split, VALIDATION)
-        other = shared or any(name in vars(each) for each in below for name in makes)
-        return getattr(base, method.__name__)(source, split) if other else method(source, split)
-
-    return says
-
-
-def remembered(source: Source, name: str, split: str, find: Callable[..., Any]) -> Any:
-    """What `find(source, split)` returned when it was first called under this name."""
-    known = vars(source).setdefault("_remembered", {})
-    if (name, split) not in known:
-        known[name, split] = find(source, split)
-    return known[name, split]
+STRING_BYTES = 100  # what a string in a tensor takes besides its characters, measured
+SERIALIZED_BYTES = 200  # the same of an array that is held as a string
+MOST_CLASSES = 10**7
 
 
 def memory_limit() -> int:
-    """Bytes of memory of this machine, or of the container if it may take fewer."""
+    """Bytes of memory of this machine, or of the container or job if it may take fewer."""
     limits = [psutil.virtual_memory().total]
-    for path in LIMITS:
+    groups = [(kind, "") for kind in LIMITS]  # what a container sees as its root
+    with contextlib.suppress(OSError), open(GROUPS) as file:
+        for _, kinds, group in (line.strip().split(":", 2) for line in file):
+            above = [*PurePosixPath(group).parents][:-1]
+            for kind in LIMITS.keys() & kinds.split(","):
+                groups += [(kind, str(path)) for path in (group, *above)]
+    for path in [LIMITS[kind].format(group) for kind, group in groups]:
         try:
             with open(path) as file:
                 limits.append(int(file.read()))
@@ -99,12 +71,13 @@ def bytes_in_memory(source: Source, split: str) -> int | None:
         types = tf.nest.flatten(tf.data.get_output_types(elements))
         shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
     arrays = [(t, shape) for t, shape in zip(types, shapes) if t != tf.string]
+    string_bytes = STRING_BYTES
     if source.padding is not None:
-        arrays = []  # they are held as strings, too
+        arrays, string_bytes = [], SERIALIZED_BYTES  # they are held as strings, too
     strings = len(types) - len(arrays)
     if not all(shape.is_fully_defined() for _, shape in arrays) or (strings and not size):
         return None
-    each = sum(t.size * shape.num_elements() for t, shape in arrays) + strings * STRING_BYTES
+    each = sum(t.size * shape.num_elements() for t, shape in arrays) + strings * string_bytes
     return each * source.count(split) + (size if strings else 0)
 
 
@@ -137,19 +110,49 @@ def full_batches(source: Source, split: str, count: int) -> int:
 
 def class_counts(source: Source, split: str) -> np.ndarray:
     """How many records each class has, by `label`: int64 [classes]."""
-    label = native(lambda _, record: source.label(*arguments(record)))
+    name = type(source).__name__
+
+    @native
+    def label(_: tf.Tensor, record: Any) -> tf.Tensor:
+        labels = source.label(*arguments(record))
+        is_list = isinstance(labels, tf.Tensor) and labels.shape.rank in (1, None)
+        if not is_list or not labels.dtype.is_integer:
+            text = str(tf.nest.map_structure(lambda t: _array(t.dtype, t.shape), labels))
+            raise ConfigError(
+                f"{name}: found labels {text}, expected integers [batch] for classes, as "
+                "data.balance needs; write its `label`"
+            )
+        return labels
 
     def labels() -> tf.data.Dataset:
         elements = decoded(source, elements_of(source, split))
         return batched(source, elements, drop_remainder=False).map(label)
 
-    return np.bincount(np.concatenate([np.zeros(0, np.int64), *iterate(labels)]))
+    found = np.concatenate([np.zeros(0, np.int64), *iterate(labels)])
+    for value in [found.min(), found.max()] if len(found) else []:
+        if not 0 <= value < MOST_CLASSES:
+            raise DataError(
+                f"{name}: found the label {value} in the {split} split, expected classes from 0 "
+                f"to {MOST_CLASSES - 1}; number them in `convert`, or in `label`"
+            )
+    return np.bincount(found)
 
 
 def class_weights(source: Source, split: str) -> np.ndarray:
     """How often to take a record of each class, for `balance`: float64 [classes]."""
     counts = source.class_counts(split)
     return np.where(counts > 0, 1 / np.maximum(counts, 1) ** source.balance, 0)
+
+
+def first_length(source: Source, record: Any) -> tf.Tensor:
+    """The length of a record's first array: int []; raises ConfigError if it has none."""
+    for array in tf.nest.flatten(record):
+        if array.shape.rank:
+            return tf.shape(array)[0]
+    raise ConfigError(
+        f"data.buckets: a record of {type(source).__name__} holds no array, which has a length; "
+        "set it to [], or write `length`"
+    )
 
 
 def lengths(source: Source, split: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -64,3 +65,44 @@ def split_in_files(source: Source, split: str) -> str:
     """The split whose files hold a split's records."""
     shared = source.validation_share and split == VALIDATION
     return source.training_split if shared else split
+
+
+#: What a class may say of its records, and what else of it makes them: see `keep_true`.
+SAYS = {
+    "count": ("records", "read", "keep"),
+    "class_counts": ("records", "read", "keep", "decode", "convert", "label"),
+    "bytes_in_memory": (),
+}
+
+
+def keep_true(cls: type, base: type) -> None:
+    """What `cls` says of its records holds for all of them, and as long as it makes them itself.
+
+    For a part of them, and in a subclass that reads, keeps or converts others, the base's own
+    method answers, which looks at the records. Called when `cls` is made.
+    """
+    for name, makes in SAYS.items():
+        if name in vars(cls):
+            setattr(cls, name, _true(vars(cls)[name], cls, base, makes))
+
+
+def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str]) -> Any:
+    @functools.wraps(method)
+    def says(source: Any, split: str) -> Any:
+        classes = type(source).__mro__
+        below = classes[: classes.index(cls)]
+        if not makes:  # an estimate
+            return method(source, split_in_files(source, split))
+        shared = source.validation_share and split in (source.training_split, VALIDATION)
+        other = shared or any(name in vars(each) for each in below for name in makes)
+        return getattr(base, method.__name__)(source, split) if other else method(source, split)
+
+    return says
+
+
+def remembered(source: Source, name: str, split: str, find: Callable[..., Any]) -> Any:
+    """What `find(source, split)` returned when it was first called under this name."""
+    known = vars(source).setdefault("_remembered", {})
+    if (name, split) not in known:
+        known[name, split] = find(source, split)
+    return known[name, split]

@@ -50,6 +50,7 @@ def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dat
         elements = elements_of(source, split, source.shard, epoch, names)
         if source.balance or augmented:
             elements = elements.map(native(lambda id_, record: (tf.stack([epoch, id_]), record)))
+        tf.set_random_seed(source.seed)  # of this function: else the trainer's would matter, too
         seed = epoch * 2**20 + source.seed
         return elements.shuffle(source.shuffle_buffer, seed, reshuffle_each_iteration=False)
 
