@@ -9,7 +9,7 @@ from my_project.data import Dataset
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input import sizes
 from my_project.engine.input.elements import native
-from my_project.engine.input.numpy_map import numpy_slices
+from my_project.engine.input.numpy_slices import numpy_slices
 from my_project.engine.input.random_numbers import uniform
 from my_project.engine.input.sizes import count_records, padding_wasted
 from my_project.engine.input.source import splits_of

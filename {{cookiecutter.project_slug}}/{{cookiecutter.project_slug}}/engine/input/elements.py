@@ -93,8 +93,8 @@ def _records(source: Source, split: str) -> tf.data.Dataset:
     if size > CONSTANTS:
         raise DataError(
             f"{type(source).__name__}.records: {size / 1e6:.0f} MB of data are constants of the "
-            "graph, and so in each event file; take numpy_slices of engine/input/numpy_map.py in "
-            "place of from_tensor_slices"
+            "graph, and so in each event file; take numpy_slices of engine/input/numpy_slices.py "
+            "in place of from_tensor_slices"
         )
     return records
 

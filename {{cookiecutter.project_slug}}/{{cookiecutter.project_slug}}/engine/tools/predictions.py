@@ -45,7 +45,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
             if not good.all():
-                place = ", ".join(map("{0[0]} {0[1]}".format, rows[int(good.argmin())].items()))
+                place = ", record ".join(map(str, rows[good.argmin()].values()))
                 raise DataError(f"{place}: found NaN or an infinity, expected finite numbers")
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):
                 unread.pop(row["file"], None)

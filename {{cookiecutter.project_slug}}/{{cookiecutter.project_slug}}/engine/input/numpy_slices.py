@@ -1,0 +1,34 @@
+"""Records of arrays that a program has in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..errors import DataError
+
+
+def numpy_slices(arrays: Any) -> tf.data.Dataset:
+    """The records of arrays that are in memory, for `records`: one slice of each array is one.
+
+    As `tf.data.Dataset.from_tensor_slices`, but that writes them into the graph, and so into the
+    event file of each run.
+
+    Args:
+        arrays: NumPy arrays [records, ...], or dicts and tuples of such.
+
+    Raises:
+        DataError: they differ in length.
+    """
+    arrays = tf.nest.map_structure(np.asarray, arrays)
+    values = tf.nest.flatten(arrays)
+    if len({len(array) for array in values}) > 1:
+        found = ", ".join(str(array.shape) for array in values)
+        raise DataError(f"numpy_slices: found arrays of shapes {found}, expected equal lengths")
+    types = [tf.as_dtype(array.dtype) for array in values]
+    tensors = tf.py_func(lambda: values, [], types, stateful=False)
+    for tensor, array in zip(tensors, values):
+        tensor.set_shape(array.shape)
+    return tf.data.Dataset.from_tensor_slices(tf.nest.pack_sequence_as(arrays, tensors))
