@@ -363,5 +363,5 @@ def test_predictions_name_the_record_and_write_json(fit, tmp_path):
     assert all(row["log"] is None for row in rows)
     assert all(isinstance(row["out"], float) for row in rows)
     dataset.spoil("test", (2, 0), np.nan)
-    with pytest.raises(DataError, match=r".*test1\.bin, record 3: found NaN or an infinity"):
+    with pytest.raises(DataError, match=r".*test1\.bin', 'record': 3}: found NaN or an"):
         write(Kept(dataset, Infinite(), checkpoint), PredictFiles(Floats(tmp_path), paths))

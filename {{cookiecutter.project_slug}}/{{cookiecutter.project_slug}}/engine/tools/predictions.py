@@ -45,8 +45,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
             if not good.all():
-                place = ", record ".join(map(str, rows[good.argmin()].values()))
-                raise DataError(f"{place}: found NaN or an infinity, expected finite numbers")
+                raise DataError(f"{rows[good.argmin()]}: found NaN or an infinity in its features")
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):
                 unread.pop(row["file"], None)
                 row.update(zip(arrays, values))
