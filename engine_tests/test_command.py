@@ -128,7 +128,8 @@ def test_the_exit_code_is_that_of_the_training_whoever_reads(decides, output, co
 
 
 def test_a_command_whose_reader_has_read_enough_ends_and_a_full_disk_is_one_line():
-    script = PRINTS.format(decides="while True: print(1)", needs_reader=True)
+    forever = "while True: print(1); sys.stdout.buffer.write(b'2'); sys.stdout.buffer.flush()"
+    script = PRINTS.format(decides=forever, needs_reader=True)
     for output, code, error in (("| head -1", 0, b""), ("> /dev/full", 1, b"No space left on")):
         line = f'"$0" -c "$1" {output}; exit ${{PIPESTATUS[0]}}'
         shell = ["bash", "-c", line, sys.executable, script]

@@ -164,6 +164,16 @@ def test_sigterm_saves_and_leaves_and_callbacks_see_epochs(keras_fit, tmp_path, 
     assert callback.epochs == [(1, numbers), (2, numbers)]
 
 
+def test_epochs_csv_has_each_epoch_once_also_after_restarts(keras_fit, tmp_path):
+    for last_step in (13, 15, 30):  # in the second epoch, twice
+        keras_fit(tmp_path / "run", last_step, checkpoint_every_n_steps=10)
+    for kind in ("index", "data-00000-of-00001"):  # of a run that was killed after step 30
+        os.remove(str(tmp_path / "run" / "checkpoints" / f"model.ckpt-30.{kind}"))
+    keras_fit(tmp_path / "run", 30)
+    lines = (tmp_path / "run" / "epochs.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1", "2"]
+
+
 def test_training_stops_early_and_stays_stopped(keras_fit, tmp_path, variables):
     # The loss falls, so that the first is the best if the greatest is.
     keras_fit(tmp_path, 1000, mode="max", patience=2)

@@ -1,6 +1,7 @@
 """The lock of a run directory: one process has it, and it ends with that process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,12 +34,12 @@ for line in sys.stdin:
 
 @pytest.fixture
 def worker(tmp_path):
-    """worker() -> a process that runs WORKER; killed after the test."""
+    """worker(*words) -> a process that runs WORKER; killed after the test."""
     started = []
 
-    def worker():
+    def worker(*words):
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path)],
+            [*words, sys.executable, "-c", WORKER, str(tmp_path)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -79,11 +80,23 @@ def test_of_many_processes_one_has_the_lock_also_after_its_holder_was_killed(wor
     assert os.listdir(str(tmp_path)) in (["lock"], [])
 
 
+def test_two_containers_with_one_host_name_and_process_id_1_are_two(worker, tmp_path):
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if not shutil.which("unshare") or subprocess.call([*unshare, "true"], stderr=-3):
+        pytest.skip("no process may have an id of its own here")
+    holder, other = worker(*unshare), worker(*unshare)
+    tell(holder)
+    assert holder.stdout.readline() == "has\n"
+    tell(other)
+    assert other.stdout.readline() == "not\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 def test_a_lock_that_was_left_by_hand_or_by_an_old_version_means_nothing(tmp_path):
-    (tmp_path / "lock").write_text('{"host": "elsewhere", "process": 1}')
-    with locked(str(tmp_path)):
-        pass
+    for text in ('{"host": "elsewhere", "process": 1}', ""):
+        (tmp_path / "lock").write_text(text)
+        with locked(str(tmp_path)):
+            pass
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):

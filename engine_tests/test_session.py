@@ -21,6 +21,8 @@ from my_project.engine.errors import (
 )
 from my_project.engine.graph.optimize import Optimization
 from my_project.engine.loop.checkpoint import CheckpointHook
+from my_project.engine.loop.summaries import drop_events_after
+from my_project.engine.run import metrics
 from my_project.engine.run.devices import adapt, session_config
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.run.run import Run
@@ -30,6 +32,8 @@ from my_project.train.hooks.log import LogHook
 from my_project.train.trainer import SessionTrainer
 
 from conftest import Normed
+
+WINDOWS = pytest.mark.skipif(os.name == "nt", reason="there it separates directories")
 
 
 def summary_steps(directory):
@@ -666,3 +670,88 @@ def test_a_new_directory_that_holds_a_checkpoint_or_anothers_log_is_not_removed(
     with Run(str(tmp_path / "other")).opened():
         pass
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["b[0.1]", "b]", "b*", pytest.param("b\\1", marks=WINDOWS)])
+def test_a_run_directory_that_is_a_pattern_for_tensorflow_is_refused_before_it_is_made(
+    fit, tmp_path, name
+):
+    fit(tmp_path / "b1", last_step=2)
+    with pytest.raises(ConfigError, match=r"by which TensorFlow would find the checkpoints of oth"):
+        fit(tmp_path / name)
+    assert os.listdir(str(tmp_path)) == ["b1"]
+
+
+def test_a_start_that_fails_removes_what_it_made_alone(fit, tmp_path):
+    class Broken(Recorder):
+        def begin(self):
+            (tmp_path / "run" / "notes.txt").write_text("written meanwhile")
+            raise RuntimeError("a bug")
+
+    for made_before in (True, False):
+        if made_before:
+            (tmp_path / "run").mkdir()
+        with pytest.raises(RuntimeError, match="a bug"):
+            fit(tmp_path / "run", hooks=[Broken()])
+        assert os.listdir(str(tmp_path / "run")) == ["notes.txt"]
+        shutil.rmtree(str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RuntimeError, match="a bug"), Run(str(tmp_path / "run")).opened():
+        raise RuntimeError("a bug")
+    assert os.listdir(str(tmp_path / "run")) == []
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed_at_the_next_start(fit, tmp_path):
+    fit(tmp_path / "run", last_step=5)
+    left = [tmp_path / "run" / place for place in ("checkpoints/model.ckpt-7", "input/input-7")]
+    left = [path.with_name(f"{path.name}.data-00000-of-00001.tempstate12345") for path in left]
+    yours = tmp_path / "run" / "checkpoints" / "notes.tempstate1"
+    for path in (*left, yours):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    fit(tmp_path / "run", last_step=10)
+    assert [path.exists() for path in (*left, yours)] == [False, False, True]
+
+
+def test_lines_about_training_are_no_burden_however_many(tmp_path, monkeypatch):
+    path = str(tmp_path / "metrics.jsonl")
+    train = '{"step": %d, "split": "train", "loss": 0.1}\n'
+    test = '{"step": %d, "split": "test", "loss": %s}\n'
+    yours = '{"split": "test", "step": 150, "mine": 1}\n'
+    with open(path, "w") as file:
+        file.writelines(train % step for step in range(1, 101))
+        file.writelines([test % (100, "null"), yours, train % 200, test % (200, 0.5), "\0\n"])
+        file.write('{"step": 3, "split": "tr')
+    parsed, parse = [], json.loads
+    monkeypatch.setattr(metrics.json, "loads", lambda text: (parsed.append(text), parse(text))[1])
+    assert metrics.is_evaluated(path, "test", 100)
+    assert metrics.last_metrics(path, "test") == {"loss": 0.5}
+    assert metrics.stopped_early(path, "test", 200, "loss", "min", 2, 0.0) == ""
+    assert not [text for text in parsed if "train" in text]
+    metrics.drop_metrics_after(path, 150)
+    lines = [train % step for step in range(1, 101)] + [test % (100, "null"), yours]
+    with open(path) as file:
+        assert file.read() == "".join(lines)
+    kept = os.stat(path).st_mtime_ns
+    metrics.drop_metrics_after(path, 150)
+    assert os.stat(path).st_mtime_ns == kept
+
+
+def test_events_after_a_corrupt_one_stay_and_a_truncated_one_goes(tmp_path):
+    path = str(tmp_path / "events.out.tfevents.1.host")
+    with tf.python_io.TFRecordWriter(path) as writer:
+        for step in range(1, 6):
+            writer.write(tf.Event(step=step, file_version="x" * 50).SerializeToString())
+    with open(path, "rb") as file:
+        whole = file.read()
+    size = len(whole) // 5
+    for found, expected in (
+        (whole, whole[: 3 * size]),
+        (whole[: 2 * size + 20], whole[: 2 * size]),
+        (whole[: size + 30] + b"?" + whole[size + 31 :], None),
+    ):
+        with open(path, "wb") as file:
+            file.write(found)
+        drop_events_after(3, str(tmp_path))
+        with open(path, "rb") as file:
+            assert file.read() == (found if expected is None else expected)

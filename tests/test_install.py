@@ -101,13 +101,42 @@ def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> 
         ("ERROR: [Errno 28] No space left on device\n\nnotice", "No space left on device. Fix"),
     ],
 )
-def test_a_failing_pip_leaves_nothing_and_says_why_in_one_line(
+def test_a_failing_pip_leaves_what_was_there_and_says_why_in_one_line(
     project: BareProject, printed: str, said: str
 ) -> None:
     code, output = project.install(PIP_PRINTS=printed)
     assert (code, len(output.splitlines())) == (1, 2), output
     assert said in output
     assert not project.venv.exists()
+    assert project.install()[0] == 0
+    (project.venv / "old").touch()
+    project.require("tf1", "tensorflow==1.15.5", "tqdm==4.68.2")
+    assert project.install(PIP_PRINTS=printed)[0] == 1
+    assert (project.venv / "old").exists()
+    assert list(project.root.glob(".venv*")) == [project.venv]
+
+
+def test_an_environment_that_somebody_else_made_is_left_alone(project: BareProject) -> None:
+    project.venv.mkdir()
+    (project.venv / "pyvenv.cfg").write_text("home = /usr/bin")
+    code, output = project.install()
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert "is not an environment of this script and stays: name another place" in output
+    assert [path.name for path in project.venv.iterdir()] == ["pyvenv.cfg"]
+
+
+def test_an_environment_outlives_the_kill_of_what_was_to_replace_it(project: BareProject) -> None:
+    assert project.install()[0] == 0
+    (project.venv / "old").touch()
+    same = (project.root / "requirements" / "tf1.txt").read_text()
+    project.require("tf1", "tensorflow==1.15.5", "tqdm==4.68.2")
+    killed = project.start_until_pip(seconds="3")
+    killed.kill()
+    killed.wait()
+    (project.root / "requirements" / "tf1.txt").write_text(same)
+    code, output = project.install(PIP_PRINTS="ERROR: pip must not run")
+    assert (code, (project.venv / "old").exists()) == (0, True), output
+    assert list(project.root.glob(".venv*")) == [project.venv]
 
 
 def test_a_killed_run_is_repaired_by_the_next_which_waits_for_its_orphans(

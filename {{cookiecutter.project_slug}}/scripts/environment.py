@@ -8,7 +8,9 @@ import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 WINDOWS = os.name == "nt"
-CONFIG, MARK = "pyvenv.cfg", ".complete"  # every environment has the one, a finished one both
+CONFIG = "pyvenv.cfg"  # every environment has it
+MARK, STARTED = ".complete", ".incomplete"  # ours has one of these
+REPLACED = ".replaced"  # added to the name of the old one until the new one is complete
 # Under LANG=C, Python 3.7 misreads an environment's non-ASCII path; pip and protobuf then fail.
 UTF8_PATHS = (
     "import sys; "
@@ -85,11 +87,15 @@ def make_venv(command: List[str], venv: str) -> None:
         pip_install(venv, ["--retries", "1", "pip==21.3.1"])
 
 
-def clear(venv: str) -> None:
-    """Empty an environment: its mark first, pyvenv.cfg last, so that a kill does no harm."""
-    for name in sorted(os.listdir(venv), key=lambda name: (name == CONFIG, name != MARK)):
+def remove(venv: str) -> None:
+    """Remove an environment: its mark first, the other last, so that a kill does no harm."""
+    if not os.path.isdir(venv) or not {MARK, STARTED} & set(os.listdir(venv)):
+        return
+    open(os.path.join(venv, STARTED), "w").close()
+    for name in sorted(os.listdir(venv), key=lambda name: (name == STARTED, name != MARK)):
         path = os.path.join(venv, name)
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             os.remove(path)
+    os.rmdir(venv)

@@ -20,7 +20,19 @@ from typing import Any, Dict, List
 # The two modules next to this one: without litter, and also under PYTHONSAFEPATH.
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from environment import CONFIG, MARK, Stop, clear, interpreter, make_venv, must, pip_install, say  # noqa: E402
+from environment import (  # noqa: E402
+    CONFIG,
+    MARK,
+    REPLACED,
+    STARTED,
+    Stop,
+    interpreter,
+    make_venv,
+    must,
+    pip_install,
+    remove,
+    say,
+)
 from find_python import PYTHONS, Python, choose_python  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -46,8 +58,9 @@ def check_place(venv: str) -> None:
     if os.path.lexists(venv) and not os.path.isdir(venv):
         raise Stop(2, f"{venv} is not a folder: remove it, or name another place with --venv.")
     names = os.listdir(venv) if os.path.isdir(venv) else []
-    if names and CONFIG not in names:
-        raise Stop(2, f"{venv} is no environment and stays: name another place with --venv.")
+    if names and not {MARK, STARTED} & set(names):
+        what = "is not an environment of this script" if CONFIG in names else "is no environment"
+        raise Stop(2, f"{venv} {what} and stays: name another place with --venv.")
     new = not os.path.isdir(venv)
     os.makedirs(venv, exist_ok=True)
     tempfile.TemporaryFile(dir=venv).close()
@@ -64,11 +77,21 @@ def read_mark(venv: str) -> Dict[str, Any]:
         return {}
 
 
+def restore(venv: str) -> None:
+    """Bring back the environment that a run, which then failed or was killed, was to replace."""
+    marked = os.path.exists(os.path.join(venv, MARK))
+    if not marked and os.path.exists(os.path.join(venv + REPLACED, MARK)):
+        remove(venv)
+        os.rename(venv + REPLACED, venv)
+
+
 def build(python: Python, venv: str, requirements: List[str]) -> str:
-    """Make the environment again; return what it holds, in words. A failure leaves nothing."""
-    os.makedirs(venv, exist_ok=True)
-    clear(venv)
-    open(os.path.join(venv, CONFIG), "w").close()  # now a killed run is known as ours
+    """Make the environment again; return what it holds, in words. A failure leaves what was."""
+    if os.path.exists(os.path.join(venv, MARK)):
+        os.rename(venv, venv + REPLACED)
+    remove(venv)
+    os.makedirs(venv)
+    open(os.path.join(venv, STARTED), "w").close()  # now a killed run is known as ours
     try:
         make_venv(python.command, venv)
         # Modules are compiled on first use, which saves five to ten seconds here.
@@ -78,8 +101,8 @@ def build(python: Python, venv: str, requirements: List[str]) -> str:
         printed = must([interpreter(venv), "-I", "-c", test], "TensorFlow's import")
     except BaseException:
         with contextlib.suppress(OSError):
-            clear(venv)
-            os.rmdir(venv)
+            remove(venv)
+            restore(venv)
         raise
     return f"TensorFlow {printed.split()[-1]} on Python {python.version}"
 
@@ -99,6 +122,7 @@ def install(runtime: str, extras: str, venv: str) -> str:
     digest = hashlib.sha256(content).hexdigest()
     named = os.environ.get("PYTHON37") if runtime == "tf1" else None
     lock()
+    restore(venv)
     mark = read_mark(venv)
     if mark.get("digest") == digest and named in (None, "", mark["named"]):
         return str(mark["holds"])
@@ -115,6 +139,8 @@ def install(runtime: str, extras: str, venv: str) -> str:
     mark.update(runtime=runtime, extras=extras)
     with open(os.path.join(venv, MARK), "w", encoding="ascii") as file:
         json.dump(mark, file)
+    os.remove(os.path.join(venv, STARTED))
+    remove(venv + REPLACED)
     return holds
 
 

@@ -57,8 +57,8 @@ class SessionTrainer(TrainerSettings):
             UserError: its subclasses, each with one line for people.
             KeyboardInterrupt: a signal, `stopped_by`, ended training; the last step is saved.
         """
-        last_step = lifecycle.prepare(self, model, dataset)
         run = self._run(model)
+        last_step = lifecycle.prepare(self, model, dataset)
         if lifecycle.finished(self, run, dataset, last_step):
             return last_metrics(run.metrics, dataset.evaluation_split)
         run.describe(self.seed, dataset, config, self.allow_changes)

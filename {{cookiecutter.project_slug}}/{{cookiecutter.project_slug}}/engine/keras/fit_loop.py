@@ -8,6 +8,8 @@ from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from ..run.files import atomic_write
+
 
 @dataclasses.dataclass(eq=False)
 class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
@@ -44,6 +46,7 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
         self._others = [hook for hook in self.hooks if hook is not self]
         self.compiled.stop_training = False
         path = os.path.join(self.directory, "epochs.csv")
+        _drop_epochs_from(self._step // self.steps_per_epoch, path)
         callbacks = [self, tf.keras.callbacks.CSVLogger(path, append=True), *self.callbacks]
         with session.as_default():  # which Keras then takes
             while self._step < self.last_step and not self.compiled.stop_training:
@@ -90,3 +93,14 @@ class FitLoop(tf.keras.callbacks.Callback, tf.train.SessionRunHook):
     def end(self, session: tf.Session) -> None:
         with session.as_default():
             self.save(os.path.join(self.directory, "model.h5"))
+
+
+def _drop_epochs_from(epoch: int, path: str) -> None:
+    """Drops the lines of epochs that come again after a restart, which Keras counts from 0."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            lines = [line for line in file if line.endswith("\n")]
+        known = [str(number) for number in range(epoch)]
+        with atomic_write(path) as part:
+            kept = [line for line in lines if line.split(",")[0] in ["epoch", *known]]
+            part.writelines(line.encode() for line in kept)

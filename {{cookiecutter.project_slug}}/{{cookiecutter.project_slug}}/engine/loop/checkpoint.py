@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from typing import Any, Collection, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -20,7 +19,7 @@ class CheckpointHook(EveryHook):
     """Writes checkpoints; also when training ends, in whatever way, so that no step is lost.
 
     Args:
-        prefix: path of the checkpoints; the step is appended.
+        prefix: path of the checkpoints, in a directory that exists; the step is appended.
         saver: writes them; default the Scaffold's.
         every_n_steps, every_n_secs, always: see `EveryHook`.
         positions: saved with each checkpoint.
@@ -40,19 +39,11 @@ class CheckpointHook(EveryHook):
         self._saver = saver
         self._positions = positions
 
-    def begin(self) -> None:
-        super().begin()
-        os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
-
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
         self._session = session
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
-        self.save(session, step)
-
-    def save(self, session: tf.Session, step: int) -> None:
-        """Writes a checkpoint now."""
         for position in self._positions:
             position.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(
@@ -92,5 +83,5 @@ class CheckpointHook(EveryHook):
     def save_last(self, step: int) -> None:
         """Writes a checkpoint of a step unless it has one."""
         if step > self.acted:
-            self.save(self._session, step)
+            self.act(self._session, step, None)
             self.acted = step

@@ -15,7 +15,7 @@ from ...model.model import Model
 from ...train.hooks.every import EveryHook
 from ..errors import ConfigError, ModelError, RunError
 from ..input.bad_records import locate_bad_record
-from ..run.checkpoints import newest_checkpoint, restore_next
+from ..run.checkpoints import newest_checkpoint, remove_unfinished, restore_next
 from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
@@ -98,6 +98,8 @@ def resume(settings: TrainerSettings, run: Run) -> int:
     """
     warn_of_unused_gpu(settings.gpus)
     checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
+    if not run.shared:
+        remove_unfinished(run.checkpoint_prefix, os.path.join(run.input, "input"))
     if checkpoint and not run.shared:
         restore_next(run.checkpoints, checkpoint, tf.global_variables())
     drop_metrics_after(run.metrics, step)

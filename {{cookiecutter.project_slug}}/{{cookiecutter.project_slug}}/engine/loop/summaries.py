@@ -115,7 +115,8 @@ def drop_events_after(step: int, *directories: str) -> None:
                     if tf.Event.FromString(record).step > step:
                         break
                     intact += len(record) + 16  # of its length and checksums
-            except tf.errors.DataLossError:
-                pass  # the kill truncated the last one
+            except tf.errors.DataLossError as error:
+                if "truncated" not in str(error):
+                    continue  # a full disk, say: what follows may still be read one day
             if intact < os.path.getsize(path):
                 os.truncate(path, intact)

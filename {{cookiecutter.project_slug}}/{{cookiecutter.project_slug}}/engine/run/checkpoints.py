@@ -110,6 +110,13 @@ def _state(prefix: str) -> tuple[Any, ...]:
     return tuple((path, os.stat(path).st_mtime_ns, os.path.getsize(path)) for path in paths)
 
 
+def remove_unfinished(*prefixes: str) -> None:
+    """Removes what a kill left of checkpoints that were being written."""
+    for prefix in prefixes:
+        for path in glob.glob(f"{glob.escape(prefix)}-*.tempstate*"):
+            os.remove(path)
+
+
 def restore_next(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:
     """Makes a checkpoint the one that the session restores.
 

@@ -6,7 +6,8 @@ import contextlib
 import json
 import math
 import os
-from typing import Any
+import re
+from typing import Any, Iterator
 
 from .files import atomic_write
 
@@ -20,42 +21,58 @@ def append_metrics(path: str, step: int, split: str, values: dict[str, float]) -
         file.write(json.dumps(line) + "\n")
 
 
-def read_metrics(path: str) -> list[dict[str, Any]]:
-    """All lines, none if there is no file; those that a kill has corrupted are skipped."""
-    if not os.path.exists(path):
-        return []
+def read_metrics(path: str, split: str = "") -> list[dict[str, Any]]:
+    """All lines, or those of a split; those that a kill has corrupted are skipped.
+
+    There may be a million lines about training, which to parse takes a second for each 100,000.
+    """
+    wanted = json.dumps(split) if split else ""
     lines = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
+    for text in _lines(path):
+        if wanted in text:
             with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict) and {"step", "split"} <= set(line)]
+                lines.append(json.loads(text))
+    lines = [line for line in lines if isinstance(line, dict) and line.get("split")]
+    return [x for x in lines if isinstance(x.get("step"), int) and split in ("", x["split"])]
+
+
+def _lines(path: str) -> Iterator[str]:
+    if os.path.exists(path):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            yield from file
 
 
 def is_evaluated(path: str, split: str, step: int) -> bool:
     """Whether there is a line about a split at a step."""
-    return any((line["step"], line["split"]) == (step, split) for line in read_metrics(path))
+    return any(line["step"] == step for line in read_metrics(path, split))
 
 
 def last_metrics(path: str, split: str) -> dict[str, float]:
     """The newest numbers of a split; empty if there are none."""
-    lines = [line for line in read_metrics(path) if line.pop("split") == split]
-    newest = (lines or [{}])[-1]
+    newest = (read_metrics(path, split) or [{}])[-1]
     return {
         name: math.nan if value is None else value
         for name, value in newest.items()
-        if name != "step"
+        if name not in ("step", "split")
     }
 
 
 def drop_metrics_after(path: str, step: int) -> None:
     """Drops what a killed run logged after its last checkpoint: those steps are taken again."""
-    if os.path.exists(path):
-        lines = read_metrics(path)
+    if any(not _is_before(step, text) for text in _lines(path)):
         with atomic_write(path) as file:
-            for line in lines:
-                if line["step"] <= step:
-                    file.write(f"{json.dumps(line)}\n".encode())
+            file.writelines(text.encode() for text in _lines(path) if _is_before(step, text))
+
+
+def _is_before(step: int, text: str) -> bool:
+    """Whether a line is complete, and of no later step."""
+    found = re.match(r'\{"step": (\d+), "split": "\w+".*\}\n$', text)
+    if found:
+        return int(found.group(1)) <= step
+    try:
+        return text.endswith("\n") and json.loads(text)["step"] <= step
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def stopped_early(
@@ -69,9 +86,11 @@ def stopped_early(
         step: the last step; what comes after it does not count.
         metric, mode, patience, min_delta: see `EarlyStopHook`.
     """
+    if patience < 1:
+        return ""
     best, best_step, worse = -math.inf, 0, 0
     # By step: of a step that came again after a restart, only the newer line counts.
-    lines = {line["step"]: line for line in read_metrics(path) if line["split"] == split}
+    lines = {line["step"]: line for line in read_metrics(path, split)}
     for line in (line for line in lines.values() if line["step"] <= step and metric in line):
         value = math.nan if line[metric] is None else line[metric]
         height = value if mode == "max" else -value
@@ -79,6 +98,6 @@ def stopped_early(
             best, best_step, worse = height, line["step"], 0
         else:
             worse += 1
-    if worse < patience or patience < 1:
+    if worse < patience:
         return ""
     return f"{metric} was no better in {worse} evaluations than at step {best_step}"

@@ -15,7 +15,7 @@ from typing import Any, Iterator, Sequence
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..settings.overrides import is_allowed
 from .files import atomic_write, new_directory
 from .lock import locked
@@ -41,6 +41,12 @@ class Run:
         self._set_paths(directory)
 
     def _set_paths(self, directory: str) -> None:
+        pattern = re.search(r"[][*?]" if os.name == "nt" else r"[][*?\\]", directory)
+        if pattern:
+            raise ConfigError(
+                f'run_dir={directory}: holds "{pattern.group()}", by which TensorFlow would find '
+                "the checkpoints of other runs, too; choose a name without any of [ ] * ? and \\"
+            )
         self.directory = directory
         self.checkpoints = os.path.join(directory, "checkpoints")
         self.checkpoint_prefix = os.path.join(self.checkpoints, "model.ckpt")
@@ -94,17 +100,20 @@ class Run:
                     yield
             finally:
                 if "record.json" not in before and not self._holds_results():
-                    self._remove_all_but(before)
+                    self._remove_made(before)
+                    if new:
+                        with contextlib.suppress(OSError):  # something of yours is in it
+                            os.rmdir(self.directory)
 
-    def _remove_all_but(self, names: list[str]) -> None:
-        for name in set(os.listdir(self.directory)) - set(names):
+    def _remove_made(self, before: list[str]) -> None:
+        """Removes what a start makes, unless it was there."""
+        made = r"lock|train\.log|config\.yaml|record\.json|events\.out\..*|checkpoints|input|eval"
+        for name in set(os.listdir(self.directory)) - set(before):
             path = os.path.join(self.directory, name)
-            if os.path.isdir(path):
+            if re.fullmatch(made, name) and os.path.isdir(path):
                 shutil.rmtree(path, ignore_errors=True)
-            else:
+            elif re.fullmatch(made, name):
                 os.remove(path)
-        if not names:
-            os.rmdir(self.directory)
 
     def _holds_results(self) -> bool:
         paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]

@@ -22,6 +22,8 @@ class Output:
     def __init__(self, stream: Any, needed: bool = False) -> None:
         self._stream = stream
         self.needed = needed
+        if hasattr(stream, "buffer"):  # for bytes
+            self.buffer = Output(stream.buffer, needed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

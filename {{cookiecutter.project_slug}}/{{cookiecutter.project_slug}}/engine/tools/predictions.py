@@ -30,8 +30,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
     """
     lines = Lines(as_csv=path.lower().endswith(".csv"))
     unread = dict.fromkeys(inputs.files)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(restored.graph())
+    with restored.graph(), contextlib.ExitStack() as stack:
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
         finite = finite_examples(features)

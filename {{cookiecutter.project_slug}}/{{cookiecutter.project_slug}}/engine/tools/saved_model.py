@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,8 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         batch, _ = tf.data.make_one_shot_iterator(batches).get_next()
         features = _named(session.run(batch))
 
-    new = f"{directory}.part"
+    new = f"{directory}.{uuid.uuid4().hex}.part"  # no other export's
     try:
-        shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
         os.makedirs(new)
         with restored.graph():
             nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)

@@ -11,7 +11,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-from ...engine.run.checkpoints import read_best
+from ...engine.run.checkpoints import read_best, remove_unfinished
 from ...engine.run.files import atomic_write
 from .evaluate import AfterEvaluationHook, EvaluateHook
 
@@ -49,9 +49,11 @@ class BestHook(AfterEvaluationHook):
         if not better or not math.isfinite(value):
             return
         os.makedirs(self.directory, exist_ok=True)
+        path = os.path.join(self.directory, "model.ckpt")
+        remove_unfinished(path)
         prefix = self._saver.save(
             run_context.session,
-            os.path.join(self.directory, "model.ckpt"),
+            path,
             step,
             write_meta_graph=False,
             write_state=False,  # else the saver would forget the run's other checkpoints
