@@ -69,14 +69,14 @@ def tensorboard(trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("tensorboard")
     # No proxy may be asked for an address of this machine.
     browser = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    options = f"ARGS=--logdir {directory} --host 127.0.0.1 --port 0 --reload_interval 1"
+    options = f"ARGS=--logdir {directory} --port 0 --reload_interval 1"
     command = ["make", "-s", "-C", ROOT, "tensorboard", f"PYTHON={sys.executable}", options]
     with open(str(directory / "output"), "w+") as output:
         group = {"start_new_session": True}  # so that make and its children are killed together
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **group)
 
     def ask(path, **query):
-        found = re.findall(r"http://\S+:\d+", (directory / "output").read_text())
+        found = re.findall(r"http://localhost:\d+", (directory / "output").read_text())
         address = f"{found[-1]}/data/{path}?{urllib.parse.urlencode(query)}"
         with browser.open(address, timeout=10) as answer:
             body = answer.read()

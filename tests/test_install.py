@@ -198,7 +198,8 @@ def test_a_frozen_list_pins_every_package_and_names_no_host(name: str) -> None:
     assert f"uv pip compile requirements/{name}.in" in frozen
     assert "://" not in frozen
     lines = [line for line in frozen.splitlines() if not line.startswith("#")]
-    pinned = [re.match(r"[a-z0-9-]+==\d[\w.]*( ; \S.*)?  +# via ", line) for line in lines]
+    hashed = r"[a-z0-9-]+==\d[\w.]*( ; [^-]\S*.*?)?( --hash=sha256:[0-9a-f]{64})+  # via "
+    pinned = [re.match(hashed, line) for line in lines]
     assert None not in pinned
     pins = re.findall(r"^[\w-]+==[\w.]+", asked, re.MULTILINE)
     assert {pin.replace("_", "-") for pin in pins} <= {line.split(" ")[0] for line in lines}

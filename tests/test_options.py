@@ -160,6 +160,7 @@ def test_images_have_a_named_base_and_train(cluster_bake):
         text = image.read_text("utf-8")
         assert re.search(r"^FROM [\w/]+:\d+\.\d+\.\d+", text, re.M), image
         assert f"requirements/{image.stem[:3]}.txt" in text
+        assert re.search(r"^USER 1000$", text, re.M)
         assert '"-m", "my_project.train"]' in text
 
 

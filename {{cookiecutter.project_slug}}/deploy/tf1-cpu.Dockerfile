@@ -9,4 +9,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends tini
 COPY requirements/tf1.txt requirements/
 RUN pip install --no-cache-dir -r requirements/tf1.txt
 COPY . .
+RUN useradd --uid 1000 train && mkdir -p runs datasets && chown 1000 . runs datasets
+USER 1000
 ENTRYPOINT ["tini", "--", "python", "-m", "{{ cookiecutter.project_slug }}.train"]

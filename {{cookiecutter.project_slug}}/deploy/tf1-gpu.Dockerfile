@@ -15,4 +15,6 @@ COPY requirements/tf1.txt requirements/
 RUN /venv/bin/pip install --no-cache-dir pip==24.0 \
  && /venv/bin/pip install --no-cache-dir -r requirements/tf1.txt
 COPY . .
+RUN useradd --uid 1000 train && mkdir -p runs datasets && chown 1000 . runs datasets
+USER 1000
 ENTRYPOINT ["tini", "--", "/venv/bin/python", "-m", "{{ cookiecutter.project_slug }}.train"]

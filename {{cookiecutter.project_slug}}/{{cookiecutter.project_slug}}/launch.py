@@ -6,7 +6,8 @@
 
 The first worker is the chief. All take the settings that follow, and trainer=cluster; run_dir is a
 new directory unless it is given. Ctrl-C, SIGTERM or SIGHUP ends all, after the chief has saved; a
-second one ends them at once. The exit code is the worst one, or 128 and the signal's number.
+second one ends them at once. Whoever reaches their ports can run code as you, without a password:
+see docs/many_machines.md. The exit code is the worst one, or 128 and the signal's number.
 """
 
 from __future__ import annotations
