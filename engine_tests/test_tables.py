@@ -110,7 +110,7 @@ def test_a_pattern_that_matches_no_file_is_refused(table):
     [
         (b"\xff\xfex\0", "is UTF-16"),
         (b"x,\xf6,label,y\n", "codec can't decode byte 0xf6"),
-        (b"\x1f\x8b\x08", r"is compressed \(gzip\)"),
+        (b"\x1f\x8b\x08\r\0", r"is compressed \(gzip\)"),
         (b"PK\x03\x04", "is an archive or a spreadsheet"),
         (b"x,a name,label,y\r1,t,1,1\r", "lines end with CR alone"),
         (b"", "the file is empty"),

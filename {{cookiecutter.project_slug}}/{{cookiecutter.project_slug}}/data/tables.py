@@ -80,7 +80,7 @@ class Table(Dataset):
             with open(path, "rb") as file:
                 line = file.readline()  # not all of it: only its names need be UTF-8
             problem = next((found for start, found in STARTS.items() if line.startswith(start)), "")
-            if b"\r" in line.rstrip(b"\r\n"):
+            if not problem and b"\r" in line.rstrip(b"\r\n"):
                 problem = "lines end with CR alone"
             if problem or not line:
                 raise ValueError(problem or "the file is empty")

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .elements import native
+
 logger = logging.getLogger(__name__)
 
 ENDINGS = tuple(
@@ -74,6 +76,7 @@ def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
 def _with_pillow(data: tf.Tensor, channels: int) -> tf.Tensor:
     """The bytes of a file -> uint8 [rows, columns, channels]."""
 
+    @native
     def decode(data: bytes) -> tuple[np.ndarray, str]:
         try:
             with Image.open(io.BytesIO(data)) as image:
