@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, ModelError
 from my_project.engine.graph.checks import loop_of
 from my_project.engine.graph.optimize import guard
-from my_project.model import Dropout, Model
+from my_project.model import MLP, Dropout, Model
 
 
 class Linear(Model):
@@ -584,3 +584,33 @@ def test_dropout_drops_its_rate_keeps_the_mean_and_repeats_the_mask_of_a_step():
     assert (first != next_step).mean() > 0.3
     assert (first != another_layer).mean() > 0.3
     assert (untouched == 1).all()
+
+
+class Twice(MLP):
+    """With two variables that are drawn in the same way, by a tensor and by a function."""
+
+    def build(self, input_shape):
+        normal = tf.random.normal
+        self.one, self.two = (tf.Variable(normal([9]), False, name="drawn") for _ in range(2))
+        self.three = self.add_weight("weights", [9, 9], initializer="orthogonal", trainable=False)
+        super().build(input_shape)
+
+
+def test_initial_weights_depend_on_the_seed_and_on_names_alone():
+    def initial(seed, others):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(seed)
+            for _ in range(others):  # what an input would make
+                tf.zeros([])
+            model = Twice(hidden=4)
+            model.build_step(tf.zeros([2, 3]), tf.zeros([2], tf.int32))
+            session.run(tf.global_variables_initializer())
+            return session.run([model.one, model.two, model.three, *model.trainable_variables])
+
+    one = initial(1, 0)
+    assert all(np.array_equal(*pair) for pair in zip(one, initial(1, 50)))
+    assert not any(np.array_equal(*pair) for pair in zip(one[:3], initial(2, 0)))
+    assert not np.array_equal(one[0], one[1])
+    # The same on both runtimes.
+    np.testing.assert_allclose(one[0][:3], [1.55747, 0.86046, -0.91083], atol=1e-4)
+    np.testing.assert_allclose(one[2][0, :3], [0.28264, 0.40588, -0.37359], atol=1e-4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Sequence, Union
+import zlib
+from typing import Any, Callable, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError
 from .checks import (
+    ancestors,
     check_all_tracked,
     check_global_step,
     check_names_free,
@@ -64,7 +66,8 @@ class GraphModel(tf.keras.layers.Layer):
     @tf.autograph.experimental.do_not_convert
     def __call__(self, *inputs: Any, **others: Any) -> Nest:
         """Runs `call` as it is written: AutoGraph takes a second or two to convert it."""
-        return super().__call__(*inputs, **others)
+        with tf.variable_creator_scope(_seeded_by_name):
+            return super().__call__(*inputs, **others)
 
     def build_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, Losses, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
@@ -120,6 +123,21 @@ class GraphModel(tf.keras.layers.Layer):
             check_per_example(value, f"{self.name}.measure: {name}")
         numbers = {**parts, "loss": total(loss), **measured}
         return {name: tf.reduce_mean(tf.cast(each, tf.float32)) for name, each in numbers.items()}
+
+
+def _seeded_by_name(create: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
+    """Creates a variable whose random initial value depends on its name and the graph's seed.
+
+    TensorFlow takes the number of operations made before, unless an initializer has a seed of its
+    own, which is replaced, too: then the weights would depend on how the data are read.
+    """
+    variable = create(**settings)
+    if tf.get_default_graph().seed is not None and variable.initial_value is not None:
+        drawn = [op for op in ancestors([variable.initial_value.op]) if "seed2" in op.node_def.attr]
+        for number, op in enumerate(sorted(drawn, key=lambda op: op.name)):
+            seed = zlib.crc32(f"{variable.op.name} {number}".encode())
+            op._set_attr("seed2", tf.AttrValue(i=seed))
+    return variable
 
 
 def total(loss: Losses) -> tf.Tensor:
