@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 136,
-    "lines": 10862,
-    "lines of the package": 8862,
+    "lines": 10880,
+    "lines of the package": 8880,
     "lines above the engine": 1700,
     "lines of the commands": 230,
     "files of data, model and train": 25,
