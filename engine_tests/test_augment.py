@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from my_project.data import augment
 from my_project.data.augment import AugmentedMNIST
 from my_project.engine.errors import ConfigError
-from my_project.engine.input.random_numbers import example_keys
+from my_project.engine.input.random_numbers import example_keys, uniform
 from my_project.engine.settings.config import instantiate, load_config
 
 COUNT = 400
@@ -140,3 +140,13 @@ def test_settings_without_a_meaning_are_refused(setting):
 
 def test_its_settings_make_it():
     assert isinstance(instantiate(load_config(["data=augmented"]).data), AugmentedMNIST)
+
+
+def test_streams_of_random_numbers_are_independent_and_the_first_256_stay_as_they_were():
+    with tf.Graph().as_default(), tf.Session() as session:
+        keys = example_keys(1, 2, tf.range(1000, dtype=tf.int64))
+        streams = session.run([uniform(keys, stream=stream) for stream in (0, 1, 256, 257, 512)])
+        first = session.run(uniform(example_keys(1, 2, tf.constant([3], tf.int64)), [2], 7))
+    correlations = np.corrcoef(streams) - np.eye(5)
+    assert np.abs(correlations).max() < 0.1
+    assert first.tolist() == [[0.9352473020553589, 0.5452947616577148]]

@@ -8,6 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.tools import saved_model
+from my_project.engine.tools.table import flat
 from my_project.export import export
 
 
@@ -102,3 +103,9 @@ def test_a_directory_that_cannot_be_written_is_one_line(trained, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=r"file/1: cannot be written \(Not a directory\)"):
         export([f"run_dir={trained()}", f"directory={tmp_path}/file/1"])
+
+
+def test_two_values_that_would_have_one_name_are_refused():
+    assert flat({"a": {"b": 1}, "c": [2, 3]}) == {"a.b": 1, "c.0": 2, "c.1": 3}
+    with pytest.raises(ConfigError, match=r"a\.b: two values have this name"):
+        flat({"a.b": 1, "a": {"b": 2}})

@@ -147,3 +147,29 @@ def test_the_weights_are_the_same_with_and_without_the_loop_in_the_graph(fit, tm
 def test_images_that_cannot_be_halved_twice_are_refused():
     with tf.Graph().as_default(), pytest.raises(ModelError, match=r"28, 30, 1\].*divisible by 4"):
         GAN()(tf.zeros([2, 28, 30, 1]))
+
+
+def test_each_network_counts_its_own_updates_for_averages_and_accumulated_gradients(
+    fit, tmp_path, variables
+):
+    def is_average(values, network):
+        names = [name for name in values if f"gan/{network}" in name and name.endswith("/average")]
+        assert names
+        return [np.array_equal(values[name], values[name[:-8]]) for name in names]
+
+    model = dict(latent=4, filters=2, discriminator_updates=3, ema_decay=0.9, learning_rate=0.1)
+    for step in (1, 2, 3):  # restarted before and after the first update of the generator
+        fit(tmp_path / "run", last_step=step, model=GAN(**model))
+        values = variables(tmp_path / "run")
+        assert all(is_average(values, "generator")), step
+        assert all(is_average(values, "discriminator")) == (step == 1)
+    fit(tmp_path / "run", last_step=6, model=GAN(**model))
+    assert not all(is_average(variables(tmp_path / "run"), "generator"))
+
+    states = [s for s, _ in steps(small(discriminator_updates=2, accumulate=2), [IMAGES] * 8)]
+    name = "gan/generator/dense/kernel"
+    moved = [not np.array_equal(one[name], two[name]) for one, two in zip(states, states[1:])]
+    assert [step for step, each in enumerate(moved, start=1) if each] == [4, 8]
+    held = [bool(np.abs(state[f"{name}/gradient_sum"]).max()) for state in states]
+    assert held == [False, False, True, True, False, False, True, True, False]
+    assert states[-1][f"{name}/batches"] == 4

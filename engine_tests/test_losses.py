@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.engine.errors import ConfigError
+from my_project.engine.errors import ConfigError, ModelError
 from my_project.engine.settings import config as config_module
 from my_project.engine.settings.config import CONF, instantiate, load_config
 from my_project.model import MLP, Model
@@ -166,3 +166,98 @@ def test_an_unknown_loss_is_named_with_the_nearest_there_is():
     with pytest.raises(ConfigError, match=r"did you mean offset_crossentropy\?") as one:
         instantiate(config.model)
     assert "\n" not in str(one.value)
+
+
+def build(loss, outputs, labels, **placed):
+    """Builds a step of a model whose loss is given, as a closure or as a method."""
+
+    class Regression(Model):
+        def build(self, input_shape):
+            self.dense = tf.keras.layers.Dense(4)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return outputs(self.dense(inputs))
+
+        def measure(self, outputs, labels):
+            return {"error": placed["measure"](labels, outputs)} if placed.get("measure") else {}
+
+    model = Regression(loss=loss)
+    if placed.get("method"):
+        model.loss = lambda outputs, labels: tf.reduce_mean(loss(labels, outputs))
+    with tf.Graph().as_default():
+        features = tf.placeholder(tf.float32, [placed.get("batch"), 3])
+        labels = tf.nest.map_structure(tf.placeholder, labels)
+        labels = tf.nest.map_structure(lambda t: tf.reshape(t, [-1]), labels)
+        _, loss, outputs = model.build_step(features, labels)
+        model.means(loss, outputs, labels)
+
+
+def column(dense):
+    return dense[:, :1]
+
+
+def flat(dense):
+    return dense[:, 0]
+
+
+def log_likelihood(labels, outputs):
+    mean, deviation = outputs
+    return tf.square(labels - mean) / tf.square(deviation)
+
+
+PAIRS = {
+    "square": (lambda t, p: tf.square(t - p), column),
+    "mean": (lambda t, p: tf.reduce_mean(tf.abs(p - t)), column),
+    "keras": (lambda t, p: tf.keras.losses.mean_squared_error(t, p), column),
+    "labels": (lambda t, p: tf.reduce_mean(tf.square(t[:, tf.newaxis] - p)), flat),
+    "choice": (lambda t, p: tf.reduce_mean(tf.where_v2(t > 0, p, -p)), column),
+    "weights": (lambda t, p: tf.reduce_mean(t * tf.square(t[:, tf.newaxis] - p)), column),
+    "deviation": (
+        lambda t, p: tf.reduce_mean(log_likelihood(t, p)),
+        lambda dense: (flat(dense), column(dense)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_labels_and_outputs_that_would_make_a_number_for_each_pair_are_refused(name):
+    loss, outputs = PAIRS[name]
+    for method in (False, True):
+        with pytest.raises(ModelError, match=r"regression.*loss.*(one|a number) for each pair"):
+            build(loss, outputs, tf.float32, method=method)
+    with pytest.raises(ModelError, match=r"regression.measure: .*a number for each pair"):
+        build(lambda t, p: tf.reduce_mean(p[0]), outputs, tf.float32, measure=loss)
+
+
+def distances(labels, outputs):
+    """The mean distance of examples of one class: [batch, batch] on purpose, in three ways."""
+    same = tf.cast(tf.equal(labels[:, tf.newaxis], labels), tf.float32)
+    squares = tf.reduce_sum(tf.square(outputs), 1)
+    products = tf.matmul(outputs, outputs, transpose_b=True)
+    each = squares[:, tf.newaxis] + squares - 2 * products
+    order = tf.cast(labels, tf.float32)[tf.newaxis] - outputs[:, :1]
+    return tf.reduce_mean(same * each + (1 - same) * tf.nn.relu(1 - each) + 0 * order, 1)
+
+
+MEANT = {
+    "logits": lambda t, p: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=p),
+    "one-hot": lambda t, p: tf.nn.softmax_cross_entropy_with_logits(
+        labels=tf.one_hot(t, 4), logits=p
+    ),
+    "keras": lambda t, p: tf.keras.losses.sparse_categorical_crossentropy(t, p, from_logits=True),
+    "column": lambda t, p: tf.square(tf.cast(t, tf.float32)[:, tf.newaxis] - p[:, :1])[:, 0],
+    "centered": lambda t, p: tf.reduce_mean(tf.square(p - tf.reduce_mean(p, 0)), 1),
+    "classes": lambda t, p: tf.reduce_sum(
+        p * tf.cast(tf.equal(t[:, tf.newaxis], tf.range(tf.shape(p)[1])), tf.float32), 1
+    ),
+    "distances": distances,
+    "weighted": known.class_weighted([1.0, 2.0, 3.0, 4.0]),
+    "penalty": known.weighted_sum([known.crossentropy(), known.label_smoothing(0.1)], [1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_losses_that_mean_what_they_combine_are_accepted(name):
+    for batch in (None, 4):  # as many as classes, too
+        build(MEANT[name], tf.identity, tf.int32, batch=batch)

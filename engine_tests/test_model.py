@@ -335,6 +335,28 @@ def test_settings_of_a_model_in_a_model_are_refused_and_statistics_in_a_tuple_fo
         assert_refused(wrong, message)
 
 
+def test_an_attribute_that_has_a_method_freeze_and_a_word_with_rank_inside_are_no_mistake():
+    class Base(tf.keras.layers.Dense):
+        def freeze(self):
+            self.trainable = False
+
+    class Outer(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.base = Base(3)
+
+        def call(self, inputs, training=False):
+            return super().call(self.base(inputs), training)
+
+    class Bug(Linear):
+        def call(self, inputs, training=False):
+            raise ValueError("no ranking of Frankfurt was found")
+
+    assert len(list(steps(Outer(), [INPUTS]))) == 2
+    with tf.Graph().as_default(), pytest.raises(ValueError, match="Frankfurt"):
+        Bug().build_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
 def test_a_name_that_begins_with_an_underscore_is_a_scope_without():
     class _Net(Linear):
         pass
@@ -375,7 +397,7 @@ def test_measures_of_any_type_are_averaged_and_none_may_be_called_loss():
         means = session.run(Measured().means(tf.constant(3.0), None, None))
         assert means == {"loss": 3.0, "top-5 (double)": 1.5, "true": 0.5, "count": 1.5}
         with pytest.raises(ModelError, match="the name loss is taken"):
-            Wrong().means(tf.constant(3.0), None, None)
+            Wrong().means(tf.constant(3.0), tf.constant([1.0]), None)
 
 
 def test_a_gradient_alone_that_is_not_finite_is_named():
@@ -507,7 +529,16 @@ def test_shapes_that_do_not_fit_are_one_line_that_names_the_layer_and_both_shape
         Bug().build_step(tf.constant(INPUTS), tf.constant(LABELS))
 
 
-@pytest.mark.parametrize("drop", [tf.keras.layers.Dropout(0.5), lambda x, training: noise(x)])
+@pytest.mark.parametrize(
+    "drop",
+    [
+        tf.keras.layers.Dropout(0.5),
+        lambda x, training: noise(x),
+        lambda x, training: tf.while_loop(lambda y: y[0, 0] < 9, lambda y: noise(y) + 1, [x]),
+        lambda x, training: tf.cond(x[0, 0] < 9, lambda: noise(x), lambda: x),
+        lambda x, training: tf.map_fn(noise, x),
+    ],
+)
 def test_a_random_operation_with_a_hidden_state_is_refused(drop):
     class Noisy(Linear):
         def call(self, inputs, training=False):
@@ -516,8 +547,47 @@ def test_a_random_operation_with_a_hidden_state_is_refused(drop):
     assert_refused(Noisy(), "after a restart")
 
 
+@pytest.mark.parametrize("where", ["dropout", "recurrent_dropout"])
+def test_dropout_inside_of_a_recurrent_layer_is_refused(where):
+    class Recurrent(Linear):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.lstm = tf.keras.layers.LSTM(3, **{where: 0.2})
+
+        def call(self, inputs, training=False):
+            return super().call(self.lstm(inputs[:, tf.newaxis], training=training), training)
+
+    assert_refused(Recurrent(), r"recurrent/lstm/.* \(\w*Random\w*\) draws other numbers")
+
+
 def noise(inputs):
     return inputs + tf.random.normal(tf.shape(inputs))
+
+
+@pytest.mark.parametrize("kind", ["float16", "float64", "uint8", "int32", "bool"])
+def test_a_model_computes_in_float32_whatever_type_its_features_have(kind):
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = MLP(hidden=4)
+        features = tf.constant(np.abs(100 * INPUTS).astype(kind))
+        train_op, _, _ = model.build_step(features, tf.constant([1] * 8))
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train_op)
+        weights = session.run(model.trainable_variables)
+    assert {array.dtype.name for array in weights} == {"float32"}
+    assert all(np.isfinite(array).all() for array in weights)
+
+
+def test_a_weight_of_16_bits_is_refused_by_name():
+    class Narrow(Linear):
+        def build(self, input_shape):
+            self.scale = self.add_weight("scale", [2], tf.float16)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return super().call(inputs, training) * tf.cast(self.scale, tf.float32)
+
+    assert_refused(Narrow(), "narrow/scale: found weights of 16 bits")
 
 
 def gradients_after(clip):
@@ -569,12 +639,15 @@ def test_dropout_drops_its_rate_keeps_the_mean_and_repeats_the_mask_of_a_step():
         tf.set_random_seed(1)
         step = tf.train.get_or_create_global_step()
         layer, other = Dropout(0.25), Dropout(0.25)
+        namesake = Dropout(0.25, name=layer.name)
         ones = tf.ones([100, 100])
         dropped, second = layer(ones, training=True), other(ones, training=True)
+        third = namesake(ones, training=True)
         idle = layer(ones, training=False)
         with tf.Session() as session:
             session.run(step.initializer)
-            first, again, another_layer = session.run([dropped, dropped, second])
+            first, again, another_layer = session.run([dropped, layer(ones, True), second])
+            same_name = session.run(third)
             session.run(step.assign_add(1))
             next_step, untouched = session.run([dropped, idle])
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
@@ -583,6 +656,7 @@ def test_dropout_drops_its_rate_keeps_the_mean_and_repeats_the_mask_of_a_step():
     np.testing.assert_array_equal(first, again)
     assert (first != next_step).mean() > 0.3
     assert (first != another_layer).mean() > 0.3
+    assert (first != same_name).mean() > 0.3
     assert (untouched == 1).all()
 
 

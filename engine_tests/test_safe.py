@@ -62,8 +62,20 @@ def test_a_norm_is_exact_where_it_can_be_and_0_at_0():
     np.testing.assert_allclose(gradient, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-5)
 
 
+def test_a_norm_of_many_large_numbers_does_not_overflow():
+    rows = np.stack([np.full(400, 1e18), np.full(400, 3.0), np.zeros(400)])
+    value, (gradient,) = value_and_gradients(lambda x: safe_norm(x, axis=1), rows)
+    np.testing.assert_allclose(value, [2e19, 60, 0], rtol=1e-5)
+    np.testing.assert_allclose(gradient[:, 0], [0.05, 0.05, 0], rtol=1e-5)
+
+
 def test_nan_is_passed_on_so_that_it_is_found():
-    for function in (safe_log, safe_norm, lambda x: safe_divide(x, x)):
+    for function in (
+        safe_log,
+        safe_norm,
+        lambda x: safe_divide(x, x),
+        lambda x: safe_divide(x, 0.0),
+    ):
         assert np.isnan(value_and_gradients(function, np.nan)[0])
 
 

@@ -117,6 +117,11 @@ def test_variables_are_renamed_and_excluded_by_regular_expressions(
         ({"hidden": 8}, {}, r"normed/dense/bias is \[16\] there, \[8\] in the model"),
         ({"name": "n"}, {}, r"n/dense/kernel is not there, \[784, 16\] in the model"),
         ({}, {"exclude": ["logits"]}, 'exclude: "logits" is in none of normed/.*dense_1/bias'),
+        (
+            {},
+            {"rename": {"normed/dense/bias$": "x", "^global_step$": "normed/dense/bias"}},
+            r"normed/dense/bias is \[\] there, \[16\] in the model",
+        ),
         ({}, {"checkpoint": "nowhere"}, "checkpoint=nowhere: found none; expected the directory"),
     ],
 )

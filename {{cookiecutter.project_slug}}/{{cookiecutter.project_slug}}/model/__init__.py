@@ -2,9 +2,10 @@
 
 from ..engine import compat  # noqa: F401  (sets the runtime up)
 from ..engine.graph.dropout import Dropout
+from ..engine.graph.measures import Ratio
 from .classifier import Classifier
 from .cnn import CNN
 from .mlp import MLP
 from .model import Model
 
-__all__ = ["CNN", "MLP", "Classifier", "Dropout", "Model"]
+__all__ = ["CNN", "MLP", "Classifier", "Dropout", "Model", "Ratio"]

@@ -35,5 +35,5 @@ class MLP(Classifier):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Features [batch, ...] -> logits float32 [batch, classes]."""
-        hidden = self.dropout(self.dense(self.flatten(inputs)), training=training)
-        return self.logits(hidden)
+        hidden = self.dense(self.flatten(tf.cast(inputs, tf.float32)))
+        return self.logits(self.dropout(hidden, training=training))

@@ -7,6 +7,7 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..engine.graph.checks import check_per_example
+from ..engine.graph.measures import Ratio
 from ..engine.graph.optimize import Optimization
 from ..engine.graph.step import GraphModel, Losses, Nest, total
 from ..engine.graph.warm_start import WarmStart
@@ -31,8 +32,8 @@ class Model(GraphModel):
             (BatchNorm's statistics still move, unless you call it with training=False.)
         warm_start: initial weights from another run: the arguments of `WarmStart`.
         name: the scope of the variables in a checkpoint; default the class's name.
-        loss: a closure of `losses`, or any function (labels, outputs) -> float32 [batch] or [];
-            not needed by a model that implements its own `loss`.
+        loss: a closure of `losses`, or any function (labels, outputs) -> float32 [batch] or [],
+            or a `Ratio`; not needed by a model that implements its own `loss`.
         schedule: global step, int64 [] -> factor of the learning rate; see `schedules`.
         optimization: learning_rate, optimizer, clip, ema_decay and others: see `Optimization`.
     """
@@ -60,16 +61,24 @@ class Model(GraphModel):
     def loss(self, outputs: Nest, labels: Nest) -> Losses:
         """The mean loss of a batch: float32 []. Work on logits, not on probabilities.
 
-        Several losses are name -> float32 []: their sum counts, and each is reported. Default:
-        the mean of the function that the model was given.
+        Several losses are name -> float32 []: their sum counts, and each is reported. A mean of
+        tokens is a `Ratio` of sums, in which each token counts the same whatever its batch.
+        Default: the mean of the function that the model was given.
         """
         if self.loss_function is None:
             raise NotImplementedError(f"{type(self).__name__}.loss must be implemented, or given")
-        loss = check_per_example(self.loss_function(labels, outputs), f"{self.name}: the loss")
-        return tf.reduce_mean(loss)
+        loss = self.loss_function(labels, outputs)
+        if isinstance(loss, Ratio):
+            return loss
+        return tf.reduce_mean(check_per_example(loss, f"{self.name}: the loss"))
 
-    def measure(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
-        """Name -> numbers [batch], one for each example; evaluation reports their means."""
+    def measure(self, outputs: Nest, labels: Nest) -> dict[str, Any]:
+        """Name -> numbers [batch], one for each example; evaluation reports their means.
+
+        What is no mean of examples is a `Ratio` of sums over the batch, which evaluation adds up,
+        or a metric made here: a pair of `tf.metrics`, a `tf.keras.metrics.Metric` after its
+        `update_state`. Evaluation starts these anew; a line about training is of its batch alone.
+        """
         return {}
 
     def predict(self, outputs: Nest) -> dict[str, tf.Tensor]:

@@ -18,7 +18,8 @@ class ResNet(Classifier):
     Args:
         filters: of the convolutions, one number for each stage.
         blocks: in each stage.
-        weight_decay: factor of half the sum of squares of all kernels, added to the loss.
+        weight_decay: factor of half the sum of squares of the convolutions' kernels, added to
+            the loss.
         momentum: of BatchNorm's averages; the closer to 1, the slower they move.
         others: classes, and see `Classifier`.
     """

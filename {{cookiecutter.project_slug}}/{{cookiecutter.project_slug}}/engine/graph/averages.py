@@ -28,23 +28,26 @@ class Averages:
 
         Args:
             variables: those of that update.
-            updates_done: int64 [], the updates before it. While there are few, the decay is
-                lower; the first average is the weights themselves.
+            updates_done: int64 [], the updates of these variables before it. While there are few,
+                the decay is lower; the first average is the weights themselves.
         """
-        done = tf.cast(updates_done, tf.float32)
-        return self.move(variables, 1 - tf.minimum(self.decay, done / (done + 10)))
-
-    def move(self, variables: Sequence[tf.Variable], share: tf.Tensor) -> tf.Operation:
-        """Moves the averages by a share of their distance to the variables: float32 [], 0–1."""
         if not self.decay:
             return tf.no_op()
+        done = tf.cast(updates_done, tf.float32)
+        share = 1 - tf.minimum(self.decay, done / (done + 10))
         moves = []
         for variable in variables:
             self._weights[variable.op.name] = variable
-            average = zeros_for(variable, "average", self._averages)
-            change = variable.read_value() - average.read_value()
-            moves.append(average.assign_add(tf.cast(share, change.dtype) * change))
+            variable_average = zeros_for(variable, "average", self._averages)
+            weights, average = variable.read_value(), variable_average.read_value()
+            moved = average + tf.cast(share, average.dtype) * (weights - average)
+            moves.append(variable_average.assign(tf.where_v2(updates_done < 1, weights, moved)))
         return tf.group(*moves)
+
+    def start(self, session: tf.Session) -> None:
+        """Sets the averages to the weights of a new run; some are updated only steps later."""
+        weights = session.run(self._weights)
+        load(self._averages, {name: weights[name] for name in self._averages}, session)
 
     @contextlib.contextmanager
     def in_place(self, session: tf.Session) -> Iterator[None]:
@@ -65,11 +68,25 @@ def load(variables: dict[str, tf.Variable], values: dict[str, Any], session: tf.
         session.run(initializer, {initializer.inputs[1]: value})
 
 
-def zeros_for(variable: tf.Variable, name: str, made: dict[str, tf.Variable]) -> tf.Variable:
-    """A variable of the same shape, saved with it; created once, though the step is built twice."""
+def zeros_for(
+    variable: tf.Variable,
+    name: str,
+    made: dict[str, tf.Variable],
+    shape: Any = None,
+    dtype: Any = None,
+) -> tf.Variable:
+    """Zeros that belong to a variable; created once, though the step is built twice.
+
+    Args:
+        variable: they are saved below its name.
+        name: what they are.
+        made: those of that name that there are already.
+        shape, dtype: default those of the variable.
+    """
     key = variable.op.name
     if key not in made:
         with tf.init_scope(), tf.name_scope(None):  # outside of loops and conditions
-            zeros = tf.zeros(variable.shape, variable.dtype.base_dtype)
+            shape = variable.shape if shape is None else shape
+            zeros = tf.zeros(shape, dtype or variable.dtype.base_dtype)
             made[key] = tf.Variable(zeros, trainable=False, name=f"{key}/{name}")
     return made[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import re
 from typing import Any, Iterable, Iterator
 
@@ -16,17 +17,21 @@ STATEFUL_RANDOM = re.compile(
     r"(?!Stateless).*(Random|Multinomial|TruncatedNormal|CandidateSampler|DistortedBoundingBox"
     r"|Stateful(Uniform|StandardNormal)|Fractional(Avg|Max)Pool)"
 )
-SHAPES = re.compile(r"(?i)shape|dimension|rank|ndim")
+SHAPES = re.compile(r"(?i)\b(re|\w+_)?shapes?\b|\bdimensions?\b|\b(rank|\w*ndim)\b")
 WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
 
 
-def ancestors(targets: Iterable[tf.Operation]) -> set[tf.Operation]:
-    """The targets and all operations that run when they do."""
+def ancestors(targets: Iterable[tf.Operation], earlier: bool = False) -> set[tf.Operation]:
+    """The targets and all operations that run when they do.
+
+    Args:
+        earlier: whether also what ran in iterations of loops before this one: whole bodies.
+    """
     queue = list(targets)
     seen = set(queue)
     while queue:
         operation = queue.pop()
-        if operation.type == "NextIteration":
+        if operation.type == "NextIteration" and not earlier:
             continue  # leads to the iteration of the loop before this one
         inputs = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
         queue.extend(inputs - seen)
@@ -81,14 +86,15 @@ def check_no_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> No
 
 def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
     """Raises ModelError for random numbers that a restart would not repeat, data's included."""
-    found = [(operation.name, operation.type) for operation in ancestors(targets)]
+    found = [(operation.name, operation.type) for operation in ancestors(targets, earlier=True)]
     for function in tf.get_default_graph().as_graph_def().library.function:
         found += [(f"{function.signature.name}/{node.name}", node.op) for node in function.node_def]
     for name, kind in found:
         if STATEFUL_RANDOM.match(kind):
             raise ModelError(
                 f"{name} ({kind}) draws other numbers after a restart: in a model's call, use the "
-                "Dropout of this package, or tf.random.stateless_* keyed by completed_steps()"
+                "Dropout of this package (around an LSTM, not as its argument), or "
+                "tf.random.stateless_* keyed by completed_steps()"
             )
 
 
@@ -147,22 +153,48 @@ def check_all_tracked(model: tf.keras.layers.Layer, made: Iterable[tf.Variable] 
         )
 
 
-def check_nested_settings(model: tf.keras.layers.Layer) -> None:
-    """Raises ModelError for a model in the model whose own settings would be ignored."""
-    found = [item if isinstance(item, list) else [item] for item in vars(model).values()]
-    for part in [item for items in found for item in items]:  # `submodules` warns on 1.15
-        warm_start = getattr(part, "warm_start", None)
-        if getattr(part, "freeze", ()) or getattr(warm_start, "checkpoint", ""):
-            raise ModelError(
-                f"{part.name}: freeze and warm_start of a model inside of another are ignored; "
-                f"give them to {model.name}"
-            )
-
-
 def check_names_free(model: tf.keras.layers.Layer, named: Iterable[str], *taken: str) -> None:
     """Raises ModelError for a name that another number has."""
     for name in set(named) & set(taken):
         raise ModelError(f"{model.name}: the name {name} is taken; choose another")
+
+
+def check_no_pairs(what: str, made: Iterable[tf.Operation], labels: Any) -> None:
+    """Raises ModelError where [batch] and [batch, 1] become a number for each pair of examples.
+
+    What has one source may meet so on purpose, such as the squares of one output, for distances.
+
+    Args:
+        made: the operations of a loss or a measure, as they were made.
+        labels: what it compares; all else comes from the model.
+    """
+    given = {each.name for each in tf.nest.flatten(labels, True) if isinstance(each, tf.Tensor)}
+    sources: dict[tf.Operation, set[str]] = {}
+    for operation in made:
+        of_inputs = [
+            {"labels"} if each.name in given else sources.get(each.op, {"outputs"})
+            for each in operation.inputs
+        ]
+        of_values = set().union(*of_inputs) if operation.type not in ("Shape", "Size") else set()
+        sources[operation] = of_values
+        for one, other in itertools.permutations(zip(operation.inputs, of_inputs), 2):
+            if one[1] and other[1] and one[1] != other[1] and _pairs(one[0], other[0], operation):
+                raise ModelError(
+                    f"{what}: {operation.name} combines {one[0].name} {one[0].shape} and "
+                    f"{other[0].name} {other[0].shape} into a number for each pair of examples; "
+                    "give both one shape, as by tf.squeeze(outputs, -1); where pairs are meant, "
+                    "write x[tf.newaxis] for the first"
+                )
+
+
+def _pairs(one: tf.Tensor, other: tf.Tensor, operation: tf.Operation) -> bool:
+    """Whether [..., n] and [..., n, 1] became [..., n]: the last 1 was repeated n times."""
+    if not operation.outputs or None in (one.shape.rank, other.shape.rank) or not one.shape.rank:
+        return False
+    result = operation.outputs[0].shape
+    if other.shape.as_list() != [*one.shape.as_list(), 1] or result.rank != other.shape.rank:
+        return False
+    return result.as_list()[-1] == one.shape.as_list()[-1] != 1
 
 
 def check_per_example(value: tf.Tensor, what: str) -> tf.Tensor:

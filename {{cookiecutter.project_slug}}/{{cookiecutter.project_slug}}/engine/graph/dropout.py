@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from typing import Any
 
@@ -15,12 +16,16 @@ def completed_steps() -> tf.Tensor:
     return tf.train.get_or_create_global_step().read_value()
 
 
+# Graph -> name -> the layers that drop there under this name, in the order of their first calls.
+_LAYERS: Any = weakref.WeakKeyDictionary()
+
+
 class Dropout(tf.keras.layers.Layer):
     """Sets inputs to 0 with probability `rate` and scales the others by 1 / (1 - rate).
 
     Stock dropout draws from a state that no checkpoint holds; this one is keyed by the graph's
-    seed, the layer's name and the step. A layer called twice in one step uses one mask: take two
-    layers for two masks. Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
+    seed, the layer's name and the step, and of layers with one name by their order. A layer called
+    twice in one step uses one mask: take two layers for two masks. Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
 
     Args:
         rate: the probability of dropping an input (NOT of keeping it, as it is in the second
@@ -42,7 +47,11 @@ class Dropout(tf.keras.layers.Layer):
         )
 
     def _drop(self, inputs: tf.Tensor) -> tf.Tensor:
-        seed = (tf.get_default_graph().seed or 0) ^ zlib.crc32(self.name.encode())
+        named = _LAYERS.setdefault(tf.get_default_graph(), {}).setdefault(self.name, [])
+        if self not in named:
+            named.append(self)
+        name = self.name + f":{named.index(self)}" * (self is not named[0])
+        seed = (tf.get_default_graph().seed or 0) ^ zlib.crc32(name.encode())
         key = tf.stack([tf.constant(seed, tf.int64), completed_steps()])
         kept = tf.random.stateless_uniform(tf.shape(inputs), seed=key) >= self.rate
         return inputs * tf.cast(kept, inputs.dtype) / (1 - self.rate)

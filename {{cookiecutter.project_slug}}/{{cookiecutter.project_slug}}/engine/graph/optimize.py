@@ -86,6 +86,7 @@ class Optimization:
         plain = (tf.train.GradientDescentOptimizer, tf.train.MomentumOptimizer)
         self._squares = not isinstance(self.optimizer, plain)  # gradients, element by element
         self._sums: dict[str, tf.Variable] = {}
+        self._counts: dict[str, tf.Variable] = {}
 
     def rate(self, global_step: tf.Tensor) -> tf.Tensor:
         """The learning rate of the update that follows `global_step` int64 [] steps: float32 []."""
@@ -179,35 +180,33 @@ class Optimization:
         return Gradients(pairs, clipped, tf.group(finite))
 
     def apply(self, gradients: Gradients, global_step: tf.Variable | None = None) -> tf.Operation:
-        """Writes the variables, and increments the global step if it is given; inside a `guard`."""
+        """Writes the variables, and increments the global step if it is given; inside a `guard`.
+
+        Without it, batches are counted here, since not every step may have its turn.
+        """
+        first, count = gradients.pairs[0][1], global_step
+        if count is None and (self.accumulate > 1 or self.averages.decay):
+            count = zeros_for(first, "batches", self._counts, [], tf.int64)
+        batches = count.read_value() if count is not None else tf.constant(0, tf.int64)
         if self.accumulate == 1:
-            done = self._apply(gradients.clipped)
+            done = self._apply(gradients.clipped, batches)
         else:
-            full = tf.equal((completed_steps() + 1) % self.accumulate, 0)
+            full = tf.equal((batches + 1) % self.accumulate, 0)
             keep = [(self._sum(variable), total) for total, variable in gradients.pairs]
             done = tf.cond(
                 full,
-                lambda: self._apply(gradients.clipped),
-                lambda: tf.group(
-                    *[kept.assign(total) for kept, total in keep],
-                    # Before the first update, too, evaluation finds averages.
-                    self.averages.move(
-                        [variable for _, variable in gradients.pairs],
-                        tf.cast(completed_steps() < self.accumulate, tf.float32),
-                    ),
-                ),
+                lambda: self._apply(gradients.clipped, batches),
+                lambda: tf.group(*[kept.assign(total) for kept, total in keep]),
             )
-        if global_step is None:
-            return done
         with tf.control_dependencies([done]):
-            return tf.group(global_step.assign_add(1))
+            return done if count is None else tf.group(count.assign_add(1))
 
-    def _apply(self, clipped: Pairs) -> tf.Operation:
+    def _apply(self, clipped: Pairs, batches: tf.Tensor) -> tf.Operation:
         variables = [variable for _, variable in clipped]
         with tf.control_dependencies([self.optimizer.apply_gradients(clipped)]):
             sums = [self._sum(variable) for variable in variables if self.accumulate > 1]
             resets = [kept.assign(tf.zeros_like(kept)) for kept in sums]
-            average = self.averages.update(variables, completed_steps() // self.accumulate)
+            average = self.averages.update(variables, batches // self.accumulate)
             return tf.group(*resets, average)
 
     def _sum(self, variable: tf.Variable) -> tf.Variable:

@@ -33,7 +33,7 @@ def safe_divide(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     divisor = tf.where_v2(none, tf.ones_like(y), y)
     most = tf.stop_gradient(tf.square(_between(divisor, -1.0, 1.0))) / SMALL**2
     quotient = _between(x, -most, most) / divisor
-    return tf.where_v2(none, tf.zeros_like(quotient), quotient)
+    return tf.where_v2(none & ~tf.is_nan(x), tf.zeros_like(quotient), quotient)
 
 
 def safe_norm(x: tf.Tensor, axis: Any = None) -> tf.Tensor:
@@ -41,9 +41,13 @@ def safe_norm(x: tf.Tensor, axis: Any = None) -> tf.Tensor:
 
     Numbers beyond ±1e18 count as that: their squares would overflow.
     """
-    total = tf.reduce_sum(tf.square(_between(x, -1 / SMALL, 1 / SMALL)), axis)
+    x = _between(x, -1 / SMALL, 1 / SMALL)
+    # Divided by the largest, where that is above 1, since a sum of many squares may overflow, too.
+    largest = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(x), axis, keepdims=True), 1.0))
+    total = tf.reduce_sum(tf.square(x / largest), axis)
     none = total < SMALL**2
     norm = tf.sqrt(tf.where_v2(none, tf.ones_like(total), total))
+    norm *= tf.reshape(largest, tf.shape(total))
     return tf.where_v2(none, tf.zeros_like(norm), norm)
 
 

@@ -14,18 +14,18 @@ from .checks import (
     check_all_tracked,
     check_global_step,
     check_names_free,
-    check_nested_settings,
     check_no_early_writes,
-    check_per_example,
+    check_no_pairs,
     check_stateless_random,
     check_writes,
     shape_errors,
     writes_since,
 )
-from .warm_start import compiled, matching
+from .measures import TAKEN, Measured, Ratio, measured, of_batch
+from .warm_start import compiled, matching, weights_loaded
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
-Losses = Union[tf.Tensor, Dict[str, tf.Tensor]]  # float32 [] each
+Losses = Union[tf.Tensor, Dict[str, Any]]  # float32 [] or a `Ratio` each
 
 
 class GraphModel(tf.keras.layers.Layer):
@@ -36,6 +36,8 @@ class GraphModel(tf.keras.layers.Layer):
         name: the scope of the variables in a checkpoint; default the class's name.
     """
 
+    calls = 0  # models that are being called, one in the other
+
     def __init__(self, freeze: Sequence[str], name: str | None) -> None:
         # A name of its own: Keras would count (mlp, mlp_1, ...), and a second model made in one
         # process would not find its variables in the first one's checkpoint.
@@ -45,6 +47,10 @@ class GraphModel(tf.keras.layers.Layer):
             dtype="float32",  # else Keras makes integer weights where features are integers
         )
         self.freeze = compiled(freeze, "model.freeze")
+        # What `build` loads into variables, by their names; not an attribute that Keras tracks.
+        self.__dict__["loaded_weights"] = {}
+        if not GraphModel.calls:  # layers made in __init__ are named alike in a second model
+            tf.keras.backend.reset_uids()
 
     def get_config(self) -> dict[str, Any]:
         """For HDF5 files of Keras; the other arguments are in the run's config.yaml."""
@@ -65,9 +71,18 @@ class GraphModel(tf.keras.layers.Layer):
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, *inputs: Any, **others: Any) -> Nest:
-        """Runs `call` as it is written: AutoGraph takes a second or two to convert it."""
-        with tf.variable_creator_scope(_seeded_by_name):
-            return super().__call__(*inputs, **others)
+        """Runs `call` as it is written: AutoGraph takes a second or two to convert it.
+
+        Floats of another type become float32; else layers make weights of their type, in which
+        optimizers overflow.
+        """
+        inputs = tf.nest.map_structure(_float32, inputs)
+        GraphModel.calls += 1
+        try:
+            with tf.variable_creator_scope(_seeded_by_name):
+                return super().__call__(*inputs, **others)
+        finally:
+            GraphModel.calls -= 1
 
     def build_step(self, features: Nest, labels: Nest) -> tuple[tf.Operation, Losses, Nest]:
         """Builds one training step; may be called again, for the body of a loop in the graph.
@@ -82,47 +97,104 @@ class GraphModel(tf.keras.layers.Layer):
         variables = len(tf.global_variables())
         updates_before = list(self.updates)
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
-        writes = writes_since(operations)
-        check_no_early_writes(writes, total(loss))
+        writes, loaded = weights_loaded(writes_since(operations))
+        self.loaded_weights.update(loaded)
+        numbers = numbers_of(loss)
+        check_no_early_writes(writes, total(numbers))
         check_all_tracked(self, tf.global_variables()[variables:])
-        check_nested_settings(self)
+        self._check_settings()
         matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
-        train_op = tf.group(self.optimize(loss, _added(self.updates, updates_before), writes))
-        check_stateless_random([train_op, total(loss).op])
+        train_op = tf.group(self.optimize(numbers, _added(self.updates, updates_before), writes))
+        check_stateless_random([train_op, total(numbers).op])
         check_writes(self, train_op, writes)
         check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
+
+    def _check_settings(self) -> None:
+        """Raises ModelError for weights of 16 bits, metrics, and a model inside with settings."""
+        narrow = [v.op.name for v in self.trainable_variables if v.dtype.size == 2]
+        if narrow:
+            raise ModelError(
+                f"{', '.join(narrow)}: found weights of 16 bits, in which what an optimizer "
+                "computes overflows; create them in float32, and cast them in call"
+            )
+        if self.metrics:
+            names = ", ".join(metric.name for metric in self.metrics)
+            raise ModelError(
+                f"{self.name}: found the metrics {names}; make a metric in measure, and return it "
+                "from there, in place of add_metric or an attribute"
+            )
+        found = [item if isinstance(item, list) else [item] for item in vars(self).values()]
+        for part in [item for items in found for item in items]:  # `submodules` warns on 1.15
+            if isinstance(part, GraphModel) and (part.freeze or part.warm_start.checkpoint):
+                raise ModelError(
+                    f"{part.name}: freeze and warm_start of a model inside of another are ignored; "
+                    f"give them to {self.name}"
+                )
 
     def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
         """The outputs, and the loss with the regularization losses of this call."""
         before = list(self.losses)
         with shape_errors(self):
             outputs = self(features, training=training)
+            made = len(tf.get_default_graph().get_operations())
             loss = self.loss(outputs, labels)
+        made_by_loss = tf.get_default_graph().get_operations()[made:]
+        check_no_pairs(f"{self.name}.loss", made_by_loss, labels)
         for part in loss.values() if isinstance(loss, dict) else [loss]:
-            if not isinstance(part, tf.Tensor) or part.shape.rank != 0:
-                raise ModelError(
-                    f"{self.name}.loss returned {part}, expected a tensor with a single number; "
-                    "take tf.reduce_mean, or the sum of several losses"
-                )
+            for each in part if isinstance(part, Ratio) else [part]:
+                if not isinstance(each, tf.Tensor) or each.shape.rank != 0:
+                    raise ModelError(
+                        f"{self.name}.loss returned {part}, expected a tensor with a single "
+                        "number; take tf.reduce_mean, or the sum of several losses"
+                    )
         added = _added(self.losses, before)
         if not added:
             return outputs, loss
         if isinstance(loss, dict):
             check_names_free(self, loss, "regularization")
             return outputs, {**loss, "regularization": tf.add_n(added)}
+        if isinstance(loss, Ratio):
+            weight = tf.cast(loss.denominator, tf.float32)
+            numerator = tf.cast(loss.numerator, tf.float32) + tf.add_n(added) * weight
+            return outputs, Ratio(numerator, weight)
         return outputs, tf.add_n([loss, *added])
 
     def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
-        """Name -> mean over the batch, float32 []: of the loss, its parts and each measure."""
-        measured = self.measure(outputs, labels)
+        """Name -> the number of this batch alone, float32 []: the loss, its parts, each measure."""
+        values, _ = measured(self, outputs, labels, anew=True)
+        numbers = {**self._parts(loss, values), "loss": total(loss), **values}
+        return {name: of_batch(each) for name, each in numbers.items()}
+
+    def sums(
+        self, loss: Losses, outputs: Nest, labels: Nest, size: tf.Tensor
+    ) -> tuple[dict[str, Measured], list[tf.Variable]]:
+        """What an evaluation adds up: a Ratio for each mean; and the state of streaming metrics.
+
+        Args:
+            size: examples in the batch, int32 []; the mean of a short one weighs less.
+        """
+        values, state = measured(self, outputs, labels, anew=False)
+        parts = self._parts(loss, values) or {"loss": loss}
+        count, sums = tf.cast(size, tf.float32), {**parts, **values}
+        for name, value in sums.items():
+            if isinstance(value, tf.Tensor):
+                sums[name] = Ratio(of_batch(value) * count, count)
+        return sums, state
+
+    def _parts(self, loss: Losses, values: dict[str, Measured]) -> dict[str, Any]:
+        """The parts of a loss of several; checks that no name is taken."""
         parts = loss if isinstance(loss, dict) else {}
-        check_names_free(self, parts, "loss")
-        check_names_free(self, measured, "loss", *parts)
-        for name, value in measured.items():
-            check_per_example(value, f"{self.name}.measure: {name}")
-        numbers = {**parts, "loss": total(loss), **measured}
-        return {name: tf.reduce_mean(tf.cast(each, tf.float32)) for name, each in numbers.items()}
+        check_names_free(self, parts, *TAKEN)
+        check_names_free(self, values, *TAKEN, *parts)
+        return parts
+
+
+def numbers_of(loss: Losses) -> Losses:
+    """The same with a number, float32 [], in place of each Ratio."""
+    if isinstance(loss, dict):
+        return {name: numbers_of(part) for name, part in loss.items()}
+    return of_batch(loss) if isinstance(loss, Ratio) else loss
 
 
 def _seeded_by_name(create: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
@@ -142,7 +214,13 @@ def _seeded_by_name(create: Callable[..., tf.Variable], **settings: Any) -> tf.V
 
 def total(loss: Losses) -> tf.Tensor:
     """The sum of all parts of a loss: float32 []."""
-    return tf.add_n(tf.nest.flatten(loss))
+    return tf.add_n(tf.nest.flatten(numbers_of(loss)))
+
+
+def _float32(value: Any) -> Any:
+    if not isinstance(value, (tf.Tensor, tf.SparseTensor)) or not value.dtype.is_floating:
+        return value
+    return tf.cast(value, tf.float32)
 
 
 def _added(now: Sequence[Any], before: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Collection, Iterable, Pattern, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
@@ -55,7 +56,8 @@ class WarmStart:
         for name, variable in wanted.items():
             found, expected = shapes.get(names_there.get(name)), variable.shape.as_list()
             if found != expected:
-                wrong.append(f"{name} is {found or 'not'} there, {expected} in the model")
+                there = "not" if found is None else found
+                wrong.append(f"{name} is {there} there, {expected} in the model")
         if wrong:
             raise ConfigError(
                 f"{self.checkpoint}: {'; '.join(wrong)}; set model.warm_start.rename or exclude"
@@ -88,6 +90,19 @@ class WarmStart:
             names[name] = there
         averages = {name: f"{there}/average" for name, there in names.items()}
         return {name: averages[name] if averages[name] in shapes else names[name] for name in names}
+
+
+def weights_loaded(
+    writes: Sequence[tf.Operation],
+) -> tuple[list[tf.Operation], dict[str, np.ndarray]]:
+    """The writes that belong to a step, and what Keras' set_weights and load_weights wrote.
+
+    They write in a session of Keras, by a placeholder; a run's own session has to be told.
+    """
+    of_step = [write for write in writes if write.inputs[-1].op.type != "Placeholder"]
+    handles = {write.inputs[0].op for write in set(writes).difference(of_step)}
+    loaded = {v.op.name: v for v in tf.global_variables() if v.handle.op in handles}
+    return of_step, tf.keras.backend.get_session().run(loaded) if loaded else {}
 
 
 def compiled(patterns: Iterable[str], setting: str) -> list[Pattern[str]]:

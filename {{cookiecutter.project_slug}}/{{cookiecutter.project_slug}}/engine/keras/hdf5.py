@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from ...model.model import Model
 from ..errors import ConfigError, RunError
-from ..graph.step import Nest
+from ..graph.measures import measured
+from ..graph.step import Nest, total
 from ..run.files import atomic_write
 from ..settings.targets import check_trusted, instantiate
 from ..tools.table import flat
@@ -47,7 +48,7 @@ def save_model(
 
 
 def load_model(path: str, model: Model | dict[str, Any] | None = None) -> tf.keras.Model:
-    """The model of model.h5, compiled with its loss and its measures, in the default graph.
+    """The model of model.h5, compiled with its loss and measures that are means, in this graph.
 
     Args:
         path: the file.
@@ -114,11 +115,12 @@ def _compile(loaded: tf.keras.Model, model: Model, dtype: str, shape: list[int])
         return tf.cast(tf.reshape(y_true, [-1, *shape]), dtype)
 
     metrics = []
-    for name in model.measure(loaded.outputs[0], labels(tf.zeros([1, *shape]))):
+    measures, _ = measured(model, loaded.outputs[0], labels(tf.zeros([1, *shape])), anew=True)
+    for name in [name for name in measures if isinstance(measures[name], tf.Tensor)]:
         metrics.append(lambda true, pred, name=name: model.measure(pred, labels(true))[name])
         metrics[-1].__name__ = name
     loaded.compile(
         optimizer="sgd",
-        loss=lambda y_true, y_pred: model.loss(y_pred, labels(y_true)),
+        loss=lambda y_true, y_pred: total(model.loss(y_pred, labels(y_true))),
         metrics=metrics,
     )

@@ -1,4 +1,4 @@
-"""Exact evaluation: the mean of every measure over every example of a split, each once."""
+"""Exact evaluation: every measure over every example of a split, each once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ...model.model import Model
 from ..errors import DataError, RunError
+from ..graph.measures import Ratio, Running, quotient
 from ..input.bad_records import find_not_finite
 from ..input.sizes import count_records
 
@@ -40,14 +41,12 @@ class Evaluation:
             features, self.labels = self._iterator.get_next()
             self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
             self._size = tf.shape(tf.nest.flatten(features)[0])[0]
-            # The mean of a short last batch weighs less than that of a full one.
-            self._sums = {
-                name: mean * tf.cast(self._size, tf.float32)
-                for name, mean in model.means(loss, self.outputs, self.labels).items()
-            }
+            self._sums, state = model.sums(loss, self.outputs, self.labels, self._size)
+            self._initializers = [self._iterator.initializer, tf.variables_initializer(state)]
 
+        self._parts = list(loss) if isinstance(loss, dict) else []
         #: What `run` finds: "loss" and each measure.
-        self.names = list(self._sums)
+        self.names = list(dict.fromkeys([*self._parts, "loss", *self._sums]))
 
     def run(
         self,
@@ -56,7 +55,7 @@ class Evaluation:
         fetches: Any = (),
         seen: Callable[[Any], Any] = lambda values: None,
     ) -> dict[str, float]:
-        """The means over all examples; with averages of the weights, theirs.
+        """The numbers of all examples; with averages of the weights, theirs.
 
         Args:
             session: holds the weights.
@@ -77,20 +76,35 @@ class Evaluation:
         fetches: Any,
         seen: Callable[[Any], Any],
     ) -> dict[str, float]:
-        session.run(self._iterator.initializer)
-        totals, examples = dict.fromkeys(self._sums, 0.0), 0
+        session.run(self._initializers)
+        totals: dict[str, Any] = {}
+        examples = 0
         while not stopped():
             try:
                 sums, size, values = session.run([self._sums, self._size, fetches])
             except tf.errors.OutOfRangeError:
-                return {name: total / examples for name, total in totals.items()}
+                return self._results(totals)
             seen(values)
             for name, value in sums.items():
-                if not np.isfinite(value):
-                    raise self._not_finite(name, value / size, examples, int(size))
-                totals[name] += float(value)
+                if isinstance(value, Ratio):
+                    if not np.isfinite(value).all():
+                        raise self._not_finite(name, quotient(*value), examples, int(size))
+                    value = np.array(value, np.float64) + totals.get(name, 0)
+                totals[name] = value
             examples += int(size)
         return {}
+
+    def _results(self, totals: dict[str, Any]) -> dict[str, float]:
+        results = {
+            name: float(value.value) if isinstance(value, Running) else quotient(*value)
+            for name, value in totals.items()
+        }
+        if self._parts:
+            results["loss"] = sum(results[part] for part in self._parts)
+        for name, number in results.items():
+            if not np.isfinite(number):
+                raise RunError(f"{name} is {number} on the {self.split} split; see measure")
+        return {name: results[name] for name in self.names}
 
     def _not_finite(self, name: str, value: float, first: int, size: int) -> RunError:
         """The error about a batch; raises DataError where its own features or labels explain it."""

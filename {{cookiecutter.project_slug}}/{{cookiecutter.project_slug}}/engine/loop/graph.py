@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -10,12 +11,15 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ...model.model import Model
 from ...train.hooks.every import STEP_AFTER_UPDATE
+from ..graph.averages import load
 from ..run.checkpoints import run_saver
 from .evaluation import Evaluation
 from .inner_loop import InnerLoop
 from .settings import TrainerSettings
 from .stream_position import training_iterator
 from .summaries import image_summaries, step_summaries
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,11 +55,16 @@ def build_training_graph(
     # Before the loop, whose own summaries cannot be fetched.
     summaries = step_summaries(model, train_op, numbers, settings.histograms)
     scaffold = run_scaffold(settings, model, summaries)
+    tables = len(tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS))
     evaluation = Evaluation(model, dataset, dataset.evaluation_split, settings.limit_batches)
     images = image_summaries(features)
+    # Those that each call of the model makes; in a loop they could not be initialized.
+    tables = len(tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS)) - tables
+    if tables and settings.steps_per_loop > 1:
+        logger.info("%s makes a lookup table in call: one session.run per step, slower", model.name)
     loop = InnerLoop(
         step=lambda: model.build_step(*iterator.get_next())[0],
-        max_steps=settings.steps_per_loop,
+        max_steps=1 if tables else settings.steps_per_loop,
         hooks=settings.hooks,
     )
     return TrainingGraph(
@@ -81,5 +90,12 @@ def run_scaffold(
     return tf.train.Scaffold(
         saver=run_saver(settings.max_to_keep, settings.keep_checkpoint_every_n_hours),
         summary_op=summaries,
-        init_fn=lambda _, session: model.warm_start.load(model.variables, session),
+        init_fn=lambda _, session: _start(model, session),
     )
+
+
+def _start(model: Model, session: tf.Session) -> None:
+    variables = {variable.op.name: variable for variable in model.variables}
+    load(variables, model.loaded_weights, session)
+    model.warm_start.load(model.variables, session)
+    model.optimization.averages.start(session)

@@ -36,18 +36,20 @@ def write_saved_model(restored: Restored, directory: str) -> str:
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
         batches = dataset.batches(dataset.evaluation_split)
         batch, _ = tf.data.make_one_shot_iterator(batches).get_next()
-        features = _named(session.run(batch))
+        features = session.run(_named(batch))
 
     new = f"{directory}.{uuid.uuid4().hex}.part"  # no other export's
     try:
         os.makedirs(new)
         with restored.graph():
-            nest = tf.nest.map_structure(lambda x: tf.placeholder(x.dtype, x.shape), batch)
+            nest = tf.nest.map_structure(_placeholder, batch)
             inputs = _named(nest)
             outputs = flat(restored.model.predict(restored.model(nest, training=False)))
             with restored.session() as session:
                 expected = session.run(outputs, {inputs[name]: features[name] for name in inputs})
-                tf.saved_model.simple_save(session, new, inputs, outputs)
+                # Where it is loaded, lookup tables are initialized, too.
+                tables = tf.tables_initializer()
+                tf.saved_model.simple_save(session, new, inputs, outputs, legacy_init_op=tables)
         found = predict_with(new, features)
         different = [name for name in outputs if not _same(found[name], expected[name])]
         if different:
@@ -70,13 +72,32 @@ def predict_with(directory: str, features: dict[str, Any]) -> dict[str, np.ndarr
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
         loaded = tf.saved_model.load(session, [tf.saved_model.SERVING], directory)
         signature = loaded.signature_def[SIGNATURE]
-        feeds = {signature.inputs[name].name: array for name, array in features.items()}
+        feeds: dict[str, Any] = {}
+        for name, array in features.items():
+            sparse = signature.inputs[name].coo_sparse
+            if isinstance(array, tf.SparseTensorValue):
+                feeds[sparse.indices_tensor_name] = array.indices
+                feeds[sparse.values_tensor_name] = array.values
+                feeds[sparse.dense_shape_tensor_name] = array.dense_shape
+            else:
+                feeds[signature.inputs[name].name] = array
         outputs = {name: output.name for name, output in signature.outputs.items()}
         return session.run(outputs, feeds)
 
 
 def _named(features: Any) -> dict[str, Any]:
     return flat(features, "" if isinstance(features, dict) else "features")
+
+
+def _placeholder(tensor: Any) -> Any:
+    if not isinstance(tensor, tf.SparseTensor):
+        return tf.placeholder(tensor.dtype, tensor.shape)
+    rank = tensor.shape.rank
+    return tf.SparseTensor(
+        indices=tf.placeholder(tf.int64, [None, rank]),
+        values=tf.placeholder(tensor.dtype, [None]),
+        dense_shape=tf.placeholder(tf.int64, [rank]),
+    )
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

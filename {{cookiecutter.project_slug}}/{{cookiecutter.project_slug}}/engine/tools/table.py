@@ -57,7 +57,13 @@ def flat(nest: Any, name: str = "") -> dict[str, Any]:
         return {name: nest}
     items = nest.items() if isinstance(nest, Mapping) else enumerate(nest)
     parts = [flat(part, f"{name}.{key}" if name else str(key)) for key, part in items]
-    return {key: leaf for part in parts for key, leaf in part.items()}
+    leaves = [leaf for part in parts for leaf in part.items()]
+    names = dict(leaves)
+    if len(names) < len(leaves):
+        keys = [key for key, _ in leaves]
+        twice = ", ".join(key for key in names if keys.count(key) > 1)
+        raise ConfigError(f"{twice}: two values have this name; rename one")
+    return names
 
 
 def table(rows: Sequence[dict[str, Any]], hidden: Sequence[str] = ()) -> str:
