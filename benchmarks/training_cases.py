@@ -32,7 +32,9 @@ class Work(NamedTuple):
     inter: int  # operations at a time
 
     def make_model(self):
-        from my_project.model import CNN, MLP, losses
+        from my_project.model import losses
+        from my_project.model.cnn import CNN
+        from my_project.model.mlp import MLP
 
         if self.model == "mlp":
             return MLP(hidden=64, dropout=0.0, classes=10, loss=losses.crossentropy())

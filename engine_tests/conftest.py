@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Digits
-from my_project.model import MLP
+from my_project.data.digits import Digits
+from my_project.model.mlp import MLP
 from my_project.train.__main__ import train
 from my_project.train.trainer import SessionTrainer
 

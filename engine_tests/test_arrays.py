@@ -7,7 +7,7 @@ from my_project.data.arrays import Arrays
 from my_project.engine.errors import DataError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 
 IMAGES = np.arange(10 * 4 * 3, dtype=np.uint8).reshape(10, 4, 3)
 LABELS = np.arange(10) % 3
@@ -20,9 +20,13 @@ def arrays(tmp_path):
     np.save(tmp_path / "train_y.npy", LABELS)
     np.savez(tmp_path / "all.npz", train_x=IMAGES, train_y=LABELS, test_x=-IMAGES, test_y=LABELS)
 
+    for split in ("train", "test"):  # one array may stand for both
+        (tmp_path / split).symlink_to(tmp_path)
+
     def arrays(features="train_x.npy", labels="train_y.npy", **arguments):
         arguments = {"classes": 3, "batch_size": 4, **arguments}
-        made = Arrays(str(tmp_path / features), str(tmp_path / labels), **arguments)
+        paths = [str(tmp_path / "{split}" / name) for name in (features, labels)]
+        made = Arrays(*paths, **arguments)
         made.prepare()
         return made
 

@@ -19,7 +19,8 @@ from my_project.engine.input.elements import run_once
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.tools.predictions import write_predictions
 from my_project.engine.tools.restored import Restored
-from my_project.model import MLP, Model
+from my_project.model import Model
+from my_project.model.mlp import MLP
 from my_project.train.trainer import SessionTrainer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.benchmark import benchmark
-from my_project.data import Digits
+from my_project.data.digits import Digits
 from my_project.engine.errors import ConfigError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools import speed
 from my_project.engine.tools.speed import advise
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 from my_project.train.trainer import SessionTrainer
 
 

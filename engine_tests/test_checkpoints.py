@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Digits
+from my_project.data.digits import Digits
 from my_project.engine.errors import DataError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.loop.evaluation import Evaluation
 from my_project.engine.run.checkpoints import newest_checkpoint
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 from my_project.train.hooks.every import EveryHook
 from my_project.train.trainer import SessionTrainer
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ModelError
-from my_project.model import CNN
+from my_project.model.cnn import CNN
 
 SHAPES = {
     "cnn/conv1/kernel": (3, 3, 1, 4),

@@ -420,7 +420,7 @@ def test_settings_of_ones_own_begin_with_the_sections_that_are_shared(conf):
 
 MINE = """defaults:
   - /optimization@_here_
-_target_: my_project.model.MLP
+_target_: my_project.model.mlp.MLP
 hidden: 5
 """
 
@@ -483,7 +483,7 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
     ("node", "message"),
     [
         (
-            {"_target_": "my_project.model.MLP", "depth": 3},
+            {"_target_": "my_project.model.mlp.MLP", "depth": 3},
             r"model\.MLP: takes no argument 'depth'",
         ),
         (
@@ -492,7 +492,7 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
         ),
         (
             {
-                "_target_": "my_project.model.MLP",
+                "_target_": "my_project.model.mlp.MLP",
                 "schedule": {
                     "_target_": "my_project.model.schedules.cosin",
                 },
@@ -501,14 +501,14 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
         ),
         (
             {
-                "_target_": "my_project.model.MLP",
+                "_target_": "my_project.model.mlp.MLP",
                 "optimizer": {"_target_": "tensorflow.compat.v1.train.AdmOptimizer"},
             },
             r"AdmOptimizer: there is no .*; did you mean AdamOptimizer\?",
         ),
         (
             {
-                "_target_": "my_project.model.MLP",
+                "_target_": "my_project.model.mlp.MLP",
                 "optimizer": {
                     "_target_": "tensorflow.compat.v1.train.AdamOptimizer",
                     "_partial_": True,
@@ -518,7 +518,7 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
             r"AdamOptimizer: takes no argument 'beta3'; did you mean beta",
         ),
         (
-            {"_target_": "my_project.model.MLP", "learning_rat": 0.1},
+            {"_target_": "my_project.model.mlp.MLP", "learning_rat": 0.1},
             "'learning_rat'; did you mean learning_rate",
         ),
         (

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Dataset, Digits
+from my_project.data import Dataset
+from my_project.data.digits import Digits
 from my_project.data.tfrecord import TFRecords, write_tfrecords
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.bad_records import locate_bad_record

@@ -6,7 +6,7 @@ from my_project.data.generator import Generated
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 
 SPIRALS = "my_project.data.generator.spirals"
 

@@ -20,7 +20,7 @@ from my_project.engine.loop.stream_position import position_hooks, training_iter
 from my_project.engine.run.metrics import append_metrics, read_metrics
 from my_project.engine.run.run import Run
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 from my_project.train.hooks.best import BestHook, read_best
 from my_project.train.hooks.early_stop import EarlyStopHook
 from my_project.train.hooks.evaluate import EvaluateHook

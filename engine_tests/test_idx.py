@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from my_project.data import MNIST
+from my_project.data.mnist import MNIST
 from my_project.engine.errors import DataError
 from my_project.engine.input import idx
 

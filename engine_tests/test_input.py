@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Dataset, Digits
+from my_project.data import Dataset
+from my_project.data.digits import Digits
 
 
 def streamed(directory, **others):

@@ -19,7 +19,6 @@ from my_project.engine.keras.hdf5 import load_model
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import load_config
-from my_project.model import MLP
 from my_project.model.losses import (
     activity_penalty,
     class_weighted,
@@ -28,6 +27,7 @@ from my_project.model.losses import (
     offset_crossentropy,
     weighted_sum,
 )
+from my_project.model.mlp import MLP
 from my_project.train.__main__ import train
 
 

@@ -8,8 +8,9 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, ModelError
 from my_project.engine.settings import config as config_module
 from my_project.engine.settings.config import CONF, instantiate, load_config
-from my_project.model import MLP, Model
+from my_project.model import Model
 from my_project.model import losses as known
+from my_project.model.mlp import MLP
 from omegaconf import OmegaConf
 
 LOGITS = np.random.RandomState(0).randn(6, 4).astype(np.float32) * 3

@@ -10,7 +10,8 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, ModelError
 from my_project.engine.graph.checks import loop_of
 from my_project.engine.graph.optimize import guard
-from my_project.model import MLP, Dropout, Model
+from my_project.model import Dropout, Model
+from my_project.model.mlp import MLP
 
 
 class Linear(Model):
@@ -668,6 +669,24 @@ class Twice(MLP):
         self.one, self.two = (tf.Variable(normal([9]), False, name="drawn") for _ in range(2))
         self.three = self.add_weight("weights", [9, 9], initializer="orthogonal", trainable=False)
         super().build(input_shape)
+
+
+def test_the_seed_of_an_initializer_of_ones_own_counts():
+    def initial(name, seed):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(1)
+            layer = tf.keras.layers.Dense(3, name=name)
+            layer.kernel_initializer = tf.keras.initializers.glorot_uniform(seed=seed)
+            outer = MLP()
+            outer.build = lambda shape: None
+            outer.call = lambda inputs, training=False: layer(inputs)
+            outer(tf.zeros([2, 3]))
+            session.run(tf.global_variables_initializer())
+            return session.run(layer.kernel)
+
+    assert np.array_equal(initial("one", 3), initial("two", 3))
+    assert not np.array_equal(initial("one", 3), initial("one", 4))
+    assert not np.array_equal(initial("one", None), initial("two", None))
 
 
 def test_initial_weights_depend_on_the_seed_and_on_names_alone():

@@ -11,7 +11,8 @@ from my_project.engine.graph.optimize import Optimization, guard
 from my_project.engine.run.devices import session_config
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP, schedules
+from my_project.model import schedules
+from my_project.model.mlp import MLP
 
 from conftest import Normed
 

@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Dataset, Digits
+from my_project.data import Dataset
 from my_project.data.arrays import Arrays
+from my_project.data.digits import Digits
 from my_project.data.images import Images
 from my_project.data.tfrecord import write_tfrecords
 from my_project.engine.errors import DataError

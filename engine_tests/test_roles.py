@@ -19,7 +19,7 @@ from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.loop.stop import SignalHook
 from my_project.engine.run.metrics import read_metrics
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 
 
 def free_address():

@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP, schedules
+from my_project.model import schedules
+from my_project.model.mlp import MLP
 
 
 def factors(schedule, steps):

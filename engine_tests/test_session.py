@@ -12,7 +12,8 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import MNIST, Digits
+from my_project.data.digits import Digits
+from my_project.data.mnist import MNIST
 from my_project.engine.errors import (
     ConfigError,
     DataError,
@@ -26,7 +27,7 @@ from my_project.engine.run import metrics
 from my_project.engine.run.devices import adapt, session_config
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.run.run import Run
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 from my_project.train.hooks.every import EveryHook
 from my_project.train.hooks.log import LogHook
 from my_project.train.trainer import SessionTrainer

@@ -10,7 +10,7 @@ from my_project.data.sql import SQLite
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.source import splits_of
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 
 ROWS = [(number, -number / 2, number % 3) for number in range(20)]
 QUERY = "SELECT x, y, label FROM {split} ORDER BY x DESC;"

@@ -9,7 +9,7 @@ from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.input.source import splits_of
 from my_project.engine.settings.config import instantiate, load_config
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 
 FILES = {
     "train1.csv": 'x,"a name",label,y\r\n0,"quoted, text",1,0.5\r\n1,,0,1.5\r\n\r\n2,t,1,2.5\r\n',

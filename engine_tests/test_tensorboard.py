@@ -21,7 +21,7 @@ import tensorflow.compat.v1 as tf
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.loop.summaries import image_summaries
 from my_project.engine.run.metrics import read_metrics
-from my_project.model import MLP
+from my_project.model.mlp import MLP
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -30,8 +30,8 @@ STEPS = [1, 5, 10, 15, 20]
 KILLED = """
 import os, signal, sys
 import tensorflow.compat.v1 as tf
-from my_project.data import Digits
-from my_project.model import MLP
+from my_project.data.digits import Digits
+from my_project.model.mlp import MLP
 from my_project.train.trainer import SessionTrainer
 
 class Kill(tf.train.SessionRunHook):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from my_project.data import Digits
+from my_project.data.digits import Digits
 from my_project.engine.errors import ConfigError, ModelError
 from my_project.train.trainer import SessionTrainer
 

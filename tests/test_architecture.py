@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 137,
-    "lines": 11250,
-    "lines of the package": 9220,
+    "files": 138,
+    "lines": 11270,
+    "lines of the package": 9240,
     "lines above the engine": 1700,
     "lines of the commands": 230,
     "files of data, model and train": 25,

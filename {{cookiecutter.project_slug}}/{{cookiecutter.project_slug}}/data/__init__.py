@@ -2,7 +2,5 @@
 
 from ..engine import compat  # noqa: F401  (sets up the runtime)
 from .dataset import Dataset
-from .digits import Digits
-from .mnist import MNIST
 
-__all__ = ["MNIST", "Dataset", "Digits"]
+__all__ = ["Dataset"]

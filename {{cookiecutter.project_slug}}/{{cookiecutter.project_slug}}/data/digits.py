@@ -7,17 +7,17 @@ from typing import Any
 
 from ..engine.errors import ConfigError
 from ..engine.input.draw_digits import write_digits
-from .mnist import MNIST
+from .idx import IdxImages
 
 
-class Digits(MNIST):
+class Digits(IdxImages):
     """Digits drawn from a few glyphs with random warps, strokes and noise; see `draw_digits`.
 
     Args:
         directory: of a folder for each choice of the three numbers below, which holds the files.
         train_examples, test_examples: how many to draw.
         drawing_seed: the same numbers and seed give the same files, bit for bit.
-        others: classes, batch_size and more: see `MNIST`.
+        others: classes, batch_size and more: see `IdxImages`.
     """
 
     def __init__(
@@ -42,4 +42,4 @@ class Digits(MNIST):
     def prepare(self) -> None:
         """Draws the files unless they are there, then checks them."""
         write_digits(self.directory, self.train_examples, self.test_examples, self.drawing_seed)
-        self.check()
+        super().prepare()

@@ -17,7 +17,6 @@ class Images(Dataset):
     """Image files, whose class is the folder below train or test, resized to one size.
 
     JPEG, PNG, BMP, GIF, WebP, TIFF, PPM and PGM, by their content, in the folder or deeper.
-
     Features: float32 [batch, height, width, channels], 0–1. Labels: int32 [batch], the place of
     the folder in `class_names`.
 
@@ -66,8 +65,8 @@ class Images(Dataset):
         if split not in self._files:
             self._files[split] = images_below(os.path.join(self.directory, split))
             if not self._files[split]:
-                pattern = os.path.join(self.directory, split, "<class>", "*")
-                raise DataError(f"{pattern}: found no image; put them there or set data.directory")
+                place = f"{self.directory}/{split}/<class>/*"
+                raise DataError(f"{place}: found no image; put them there or set data.directory")
         return self._files[split]
 
     def read(self, path: tf.Tensor) -> tf.data.Dataset:
