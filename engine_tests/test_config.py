@@ -232,7 +232,7 @@ def test_a_run_of_somebody_else_makes_nothing_but_what_is_the_projects(run, comm
 
 
 def test_what_a_module_of_the_project_imports_is_not_the_projects():
-    for path in ("my_project.data.mnist.tf.io.gfile.remove", "my_project.model.mlp.tf.Session"):
+    for path in ("my_project.data.idx.tf.io.gfile.remove", "my_project.model.mlp.tf.Session"):
         with pytest.raises(ConfigError, match="settings name only what is yours"):
             instantiate(OmegaConf.create({"_target_": path}))
 
@@ -484,11 +484,11 @@ def test_a_typed_last_step_counts_also_where_a_run_was_started_with_an_epoch(tmp
     [
         (
             {"_target_": "my_project.model.mlp.MLP", "depth": 3},
-            r"model\.MLP: takes no argument 'depth'",
+            r"model\.mlp\.MLP: takes no argument 'depth'",
         ),
         (
-            {"_target_": "my_project.model.MPL"},
-            r"model\.MPL: there is no such class or function; did you mean MLP\?",
+            {"_target_": "my_project.model.mlp.MPL"},
+            r"model\.mlp\.MPL: there is no such class or function; did you mean MLP\?",
         ),
         (
             {

@@ -148,10 +148,10 @@ def _state(conf: str) -> tuple[Any, ...]:
 def _load(run_dir: str, command: str, arguments: Sequence[str]) -> DictConfig | None:
     """The settings that a run was last started with; None if there are none to find or to need."""
     path = os.path.join(run_dir, "config.yaml")
+    typed = {argument.partition("=")[0] for argument in arguments}
     if not os.path.exists(path):
-        chosen = {argument.partition("=")[0] for argument in arguments}
         started = glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index")
-        if started and not {"data", "model"} <= chosen:
+        if started and not {"data", "model"} <= typed:
             raise ConfigError(
                 f"{run_dir}: was started from Python, so its settings are not known; add those of "
                 "data and model, as in data=mnist model=mlp model.hidden=64, or resume it there"
@@ -167,7 +167,9 @@ def _load(run_dir: str, command: str, arguments: Sequence[str]) -> DictConfig | 
     if command != "train":  # it has settings of its own, and your hooks may start something
         for key in _compose(f"command/{command}").command:
             config.pop(key, None)
-        config.trainer.update({key: [] for key in ("hooks", "callbacks") if key in config.trainer})
+    for key in {"hooks", "callbacks"} & set(config.trainer):
+        if command != "train" or f"trainer.{key}" in typed:
+            config.trainer[key] = []
     check_trusted(OmegaConf.to_container(config), path, arguments)
     return config
 
