@@ -34,8 +34,12 @@ def configs_of_runs(arguments: Sequence[str], command: str) -> list[DictConfig]:
 
 
 def _matching(pattern: str) -> list[str]:
-    found = [] if os.path.isdir(pattern) else glob.glob(os.path.join(pattern, "checkpoints"))
-    return sorted(map(os.path.dirname, found)) or [pattern]
+    if os.path.isdir(pattern) or not set("*?[") & set(pattern):
+        return [pattern]
+    found = glob.glob(os.path.join(pattern, "checkpoints"))
+    if not found:
+        raise ConfigError(f"run_dir={pattern}: there is no run with a checkpoint that matches")
+    return sorted(map(os.path.dirname, found))
 
 
 def different_settings(configs: Sequence[DictConfig]) -> list[dict[str, Any]]:
