@@ -70,8 +70,8 @@ def test_an_interrupted_export_leaves_nothing_and_the_next_one_succeeds(
     arguments = [f"run_dir={trained()}", f"directory={tmp_path}/1"]
     save = tf.saved_model.simple_save
 
-    def interrupted(*arguments):
-        save(*arguments)
+    def interrupted(*arguments, **others):
+        save(*arguments, **others)
         (part,) = os.listdir(str(tmp_path))
         assert re.fullmatch(r"1\.[0-9a-f]{32}\.part", part)  # nobody else's
         raise KeyboardInterrupt

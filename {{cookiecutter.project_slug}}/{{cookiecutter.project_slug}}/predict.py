@@ -7,8 +7,8 @@
 Images become what the model was trained on, by the dataset's from_file. (MNIST's digits are white
 on black.) Other files are read as the dataset reads its own, labels included; the data of training
 need not be there. An image that cannot be read is named at the end, all others are predicted, and
-the exit code is 1. The settings are in conf/commands.yaml. Exit codes: 0 done, 1 failed, 2 bad
-setting.
+the exit code is 1. The settings are in conf/commands.yaml.
+Exit codes: 0 done, 1 failed, 2 bad setting.
 """
 
 from __future__ import annotations
