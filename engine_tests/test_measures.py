@@ -104,7 +104,7 @@ def expected(chosen=slice(None)):
 
 
 @pytest.mark.parametrize("batch_size", [7, 64, 500])
-def test_numbers_of_a_split_are_those_of_numpy_and_each_evaluation_starts_anew(batch_size):
+def test_numbers_of_a_split_are_those_of_numpy_and_each_evaluation_starts_again(batch_size):
     with tf.Graph().as_default(), tf.Session() as session:
         evaluation = Evaluation(Judge(), Scores(batch_size=batch_size), "test")
         session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])

@@ -229,7 +229,7 @@ class Repeated(Numbers):
         return {**features, "drawn": uniform(keys)}, labels
 
 
-def test_a_repeated_example_is_augmented_anew_each_time(directory, batches):
+def test_a_repeated_example_is_augmented_differently_each_time(directory, batches):
     found = batches(Repeated(directory, True, balance=1.0), count=200, training=True)
     drawn = [features["drawn"] for features, _ in found]
     numbers = flat(found)

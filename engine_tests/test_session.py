@@ -526,14 +526,14 @@ def test_a_hook_may_make_a_variable_that_is_saved_and_restored(fit, tmp_path, va
     fit(tmp_path / "run", last_step=5, hooks=[Counts()])
     fit(tmp_path / "run", last_step=8, hooks=[Counts()])
     assert variables(tmp_path / "run")["count"] == 8
-    # Also one that is added to a run: it starts anew, and the model's go on.
+    # Also one that is added to a run: it starts from its initial value, the model resumes.
     fit(tmp_path / "added", last_step=5)
     fit(tmp_path / "added", last_step=8, hooks=[Counts()])
     straight, added = variables(tmp_path / "run"), variables(tmp_path / "added")
     assert added.pop("count") == straight.pop("count") - 5
     assert same(added, straight)
     log = (tmp_path / "added" / "train.log").read_text()
-    assert "model.ckpt-5 does not hold count, which start anew" in log
+    assert "model.ckpt-5 does not hold count: initial values" in log
 
 
 def test_a_directory_that_was_removed_gets_its_events_again(fit, tmp_path):

@@ -77,7 +77,7 @@ class Model(GraphModel):
 
         What is no mean of examples is a `Ratio` of sums over the batch, which evaluation adds up,
         or a metric made here: a pair of `tf.metrics`, a `tf.keras.metrics.Metric` after its
-        `update_state`. Evaluation starts these anew; a line about training is of its batch alone.
+        `update_state`. Evaluation resets these; a line about training is of its batch alone.
         """
         return {}
 

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from ..errors import ModelError
 from .checks import ancestors, check_no_pairs, check_per_example
 
-# What the lines about a batch or an evaluation hold beside measures.
+# What the lines about a batch or an evaluation hold besides measures.
 TAKEN = ("loss", "step", "split", "learning_rate", "examples_per_sec", "run", "checkpoint")
 
 
@@ -56,12 +56,12 @@ def quotient(numerator: Any, denominator: Any) -> float:
 
 
 def measured(
-    model: Any, outputs: Any, labels: Any, anew: bool
+    model: Any, outputs: Any, labels: Any, reset: bool
 ) -> tuple[dict[str, Measured], list[tf.Variable]]:
     """What `model.measure` returned, and the variables of the streaming metrics among it.
 
     Args:
-        anew: whether each batch initializes them first, so that it stands alone.
+        reset: whether each batch initializes them first, so that it stands alone.
 
     Raises:
         ModelError: a value is no number of examples, no Ratio and no metric.
@@ -85,7 +85,7 @@ def measured(
             values[name] = value[0]  # of tf.metrics: the other updates it
     made = graph.get_operations()[before:]
     check_no_pairs(what, made, labels)
-    _run_in_order(made, state, anew)
+    _run_in_order(made, state, reset)
     handles = {variable.handle.op for variable in state}
     for name, value in values.items():
         for each in value if isinstance(value, Ratio) else [value]:
@@ -116,7 +116,7 @@ def _check_sums(what: str, ratio: Ratio) -> None:
         )
 
 
-def _run_in_order(made: list[tf.Operation], state: list[tf.Variable], anew: bool) -> None:
+def _run_in_order(made: list[tf.Operation], state: list[tf.Variable], reset: bool) -> None:
     """Lets what reads a metric wait for what updates it, and both for its initialization."""
     own = {variable.handle.op for variable in state}
     handles = set(own)
@@ -132,7 +132,7 @@ def _run_in_order(made: list[tf.Operation], state: list[tf.Variable], anew: bool
     updates = [operation for operation in users if operation.type != "ReadVariableOp"]
     earlier = ancestors(updates)
     for operation in users:
-        if anew:
+        if reset:
             operation._add_control_inputs(initializers)
         if operation not in earlier:
             operation._add_control_inputs(updates)

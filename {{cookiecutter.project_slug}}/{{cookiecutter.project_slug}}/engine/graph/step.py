@@ -163,7 +163,7 @@ class GraphModel(tf.keras.layers.Layer):
 
     def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> the number of this batch alone, float32 []: the loss, its parts, each measure."""
-        values, _ = measured(self, outputs, labels, anew=True)
+        values, _ = measured(self, outputs, labels, reset=True)
         numbers = {**self._parts(loss, values), "loss": total(loss), **values}
         return {name: of_batch(each) for name, each in numbers.items()}
 
@@ -175,7 +175,7 @@ class GraphModel(tf.keras.layers.Layer):
         Args:
             size: examples in the batch, int32 []; the mean of a short one weighs less.
         """
-        values, state = measured(self, outputs, labels, anew=False)
+        values, state = measured(self, outputs, labels, reset=False)
         parts = self._parts(loss, values) or {"loss": loss}
         count, sums = tf.cast(size, tf.float32), {**parts, **values}
         for name, value in sums.items():

@@ -115,7 +115,7 @@ def _compile(loaded: tf.keras.Model, model: Model, dtype: str, shape: list[int])
         return tf.cast(tf.reshape(y_true, [-1, *shape]), dtype)
 
     metrics = []
-    measures, _ = measured(model, loaded.outputs[0], labels(tf.zeros([1, *shape])), anew=True)
+    measures, _ = measured(model, loaded.outputs[0], labels(tf.zeros([1, *shape])), reset=True)
     for name in [name for name in measures if isinstance(measures[name], tf.Tensor)]:
         metrics.append(lambda true, pred, name=name: model.measure(pred, labels(true))[name])
         metrics[-1].__name__ = name

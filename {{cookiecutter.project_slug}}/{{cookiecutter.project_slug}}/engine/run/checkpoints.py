@@ -31,7 +31,7 @@ def run_saver(max_to_keep: int, keep_checkpoint_every_n_hours: float) -> tf.trai
 
 
 class RunSaver(tf.train.Saver):
-    """Resumes also where a hook made variables that the checkpoint does not hold: they start anew.
+    """Resumes also where a hook made variables that the checkpoint does not hold.
 
     The model's own were compared before, see `restore_next`.
     """
@@ -47,7 +47,7 @@ class RunSaver(tf.train.Saver):
         new = [v for v in tf.global_variables() if _name(v) not in saved]
         if new:
             names = ", ".join(variable.op.name for variable in new)
-            logger.info("%s does not hold %s, which start anew", self.resumes_from, names)
+            logger.info("%s does not hold %s: initial values", self.resumes_from, names)
             others = [v for v in tf.global_variables() if _name(v) in saved]
             saveables = tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS)
             self._others = tf.train.Saver([*others, *saveables])
