@@ -340,6 +340,20 @@ def dataset_labels(dataset):
     return np.concatenate([np.fromfile(path, np.float32)[3::4] for path in dataset.files("test")])
 
 
+class Masked(Line):
+    def call(self, inputs, training=False):
+        return super().call(tf.where_v2(tf.is_nan(inputs), tf.zeros_like(inputs), inputs), training)
+
+
+def test_missing_values_that_a_model_masks_are_neither_refused_nor_blamed(fit, tmp_path):
+    dataset = Floats(tmp_path)
+    for split in dataset.splits:
+        dataset.spoil(split, (2, 0), np.nan)
+    assert np.isfinite(fit(tmp_path / "masked", 5, Masked(), dataset)["loss"])
+    with pytest.raises(RunError, match=r"is not finite after step \d+; nothing was written since"):
+        fit(tmp_path / "diverged", 30, Masked(learning_rate=1e38, clip={}), dataset)
+
+
 def test_predictions_name_the_record_and_write_json(fit, tmp_path):
     class Infinite(Line):
         def predict(self, outputs):
@@ -364,5 +378,5 @@ def test_predictions_name_the_record_and_write_json(fit, tmp_path):
     assert all(row["log"] is None for row in rows)
     assert all(isinstance(row["out"], float) for row in rows)
     dataset.spoil("test", (2, 0), np.nan)
-    with pytest.raises(DataError, match=r".*test1\.bin', 'record': 3}: found NaN or an"):
+    with pytest.raises(DataError, match=r".*test1\.bin, record 3: found NaN or an"):
         write(Kept(dataset, Infinite(), checkpoint), PredictFiles(Floats(tmp_path), paths))

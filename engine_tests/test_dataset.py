@@ -128,6 +128,22 @@ def test_a_part_of_a_split_needs_no_count_of_its_own(digits_directory, fit, tmp_
     ]
 
 
+class Twice(Digits):
+    """Each record twice; counts what its base says."""
+
+    def records(self, split):
+        return super().records(split).repeat(2)
+
+    def count(self, split):
+        return 2 * super().count(split)
+
+
+def test_a_count_that_adds_to_that_of_its_base_gets_what_the_base_says(digits_directory):
+    dataset = Twice(digits_directory, train_examples=640, test_examples=130, batch_size=64)
+    dataset.prepare()
+    assert (dataset.count("train"), dataset.count("test")) == (1280, 260)
+
+
 @pytest.mark.parametrize(("said", "there"), [(8, 10), (12, 10), (2048, 1500), (1500, 2048)])
 @pytest.mark.parametrize("ragged", [False, True])
 def test_a_count_that_is_wrong_is_an_error_not_zeros(said, there, ragged):

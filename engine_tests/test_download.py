@@ -214,7 +214,7 @@ def test_nothing_is_downloaded_next_to_files_of_other_names(tmp_path, mirror, mo
     monkeypatch.setenv("MNIST_MIRROR", mirror.as_uri())
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"data")
+    path.write_bytes(b"PK data")
     text = failure(tmp_path / "own")
     assert f"found {name}, but no {NAMES[0]}, {NAMES[1]}, " in text
     assert [p for p in (tmp_path / "own").rglob("*") if p.is_file()] == [path]
@@ -223,7 +223,8 @@ def test_nothing_is_downloaded_next_to_files_of_other_names(tmp_path, mirror, mo
 def test_official_files_are_completed_and_leftovers_not_trusted(tmp_path, mirror, monkeypatch):
     monkeypatch.setenv("MNIST_MIRROR", mirror.as_uri())
     leftover = f"{NAMES[1]}.0123456789abcdef.part"  # as after kill -9
-    mnist = fill(tmp_path / "mnist", {NAMES[0]: RAW[NAMES[0]], leftover: b"half"})
+    others = {leftover: b"half", "README.md": b"from a mirror"}
+    mnist = fill(tmp_path / "mnist", {NAMES[0]: RAW[NAMES[0]], **others})
     download.fetch_mnist(mnist)
     assert {name: (mnist / name).read_bytes() for name in NAMES} == RAW
 

@@ -143,6 +143,39 @@ class Pairs(Dataset):
         return tf.stack(numbers, axis=1), labels
 
 
+class LessMean(Pairs):
+    """Less the mean of the first column of its training files."""
+
+    def __init__(self, directory, **others):
+        super().__init__(**others)
+        self.directory = directory
+
+    def files(self, split):
+        if not os.path.isdir(self.directory):
+            raise DataError(f"{self.directory}: no such directory")
+        return [f"{self.directory}/{split}.txt"]
+
+    def prepare(self):
+        (path,) = self.files("train")
+        with open(path) as file:
+            self.mean = np.mean([float(line.split(",")[0]) for line in file])
+
+    def convert(self, lines):
+        features, labels = super().convert(lines)
+        return features - self.mean, labels
+
+
+def test_what_prepare_finds_in_the_training_data_is_not_found_in_other_files(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.txt").write_text("1,2,0\n3,4,1\n")
+    (tmp_path / "new.txt").write_text("9,9,0\n")
+    new = [str(tmp_path / "new.txt")]
+    inputs = PredictFiles(LessMean(str(tmp_path / "own"), batch_size=2), new)
+    assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[7, 7]]]
+    with pytest.raises(DataError, match=r"LessMean\.prepare finds mean in the training data, .*no"):
+        PredictFiles(LessMean(str(tmp_path / "gone"), batch_size=2), new)
+
+
 def test_other_files_are_read_as_the_dataset_reads_its_own(tmp_path):
     (tmp_path / "a.txt").write_text("1,2,0\n\n3,4,1\n")
     (tmp_path / "b.txt").write_text("5,6,0\n")

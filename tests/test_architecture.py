@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 138,
-    "lines": 11270,
-    "lines of the package": 9240,
+    "lines": 11330,
+    "lines of the package": 9290,
     "lines above the engine": 1700,
     "lines of the commands": 230,
     "files of data, model and train": 25,

@@ -175,7 +175,8 @@ def check_no_pairs(what: str, made: Iterable[tf.Operation], labels: Any) -> None
             {"labels"} if each.name in given else sources.get(each.op, {"outputs"})
             for each in operation.inputs
         ]
-        of_values = set().union(*of_inputs) if operation.type not in ("Shape", "Size") else set()
+        scalar = all(each.shape.rank == 0 for each in operation.outputs)  # is of no example
+        of_values = set() if scalar or operation.type == "Shape" else set().union(*of_inputs)
         sources[operation] = of_values
         for one, other in itertools.permutations(zip(operation.inputs, of_inputs), 2):
             if one[1] and other[1] and one[1] != other[1] and _pairs(one[0], other[0], operation):

@@ -142,9 +142,12 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
 
 
 def finite_examples(batch: Any) -> tf.Tensor:
-    """Which examples of a nest of tensors [batch, ...] hold finite numbers alone: bool [batch]."""
-    arrays = tf.nest.flatten(batch)
-    size = tf.shape(arrays[0])[0]
+    """Which examples of a nest of tensors [batch, ...] hold finite numbers alone: bool [batch].
+
+    Sparse ones are not looked at; without others the result is [True].
+    """
+    arrays = [array for array in tf.nest.flatten(batch) if isinstance(array, tf.Tensor)]
+    size = tf.shape(arrays[0])[0] if arrays else 1
     finite = tf.fill([size], True)
     for array in arrays:
         if array.dtype.is_floating:

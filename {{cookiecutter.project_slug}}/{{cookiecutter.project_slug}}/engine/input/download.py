@@ -69,10 +69,18 @@ def fetch_mnist(directory: str | os.PathLike[str]) -> None:
 def _others(directory: str | os.PathLike[str]) -> list[str]:
     """Files that may be meant as data: any others here, and idx files in folders below."""
     here = Path(directory)
-    own = [path for path in here.glob("[!.]*") if path.is_file() and path.suffix != ".part"]
+    own = [path for path in here.glob("[!.]*") if path.is_file() and _may_be_data(path)]
     own = [path for path in own if path.name not in OFFICIAL and path.stem not in OFFICIAL]
     below = [*here.glob("*/*ubyte*"), *here.glob("*/*/*ubyte*")]
     return sorted(str(path.relative_to(here)) for path in (*own, *below))
+
+
+def _may_be_data(path: Path) -> bool:
+    """By its name, or its first bytes: idx, gzip or zip. A README is none."""
+    if path.suffix == ".part" or re.search("idx|ubyte", path.name):
+        return path.suffix != ".part"
+    with path.open("rb") as file:
+        return file.read(2) in (b"\0\0", b"\x1f\x8b", b"PK")
 
 
 def _read(path: Path) -> bytes:

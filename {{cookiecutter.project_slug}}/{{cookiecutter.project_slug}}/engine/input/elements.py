@@ -146,7 +146,9 @@ def _kept(
         return tf.nest.map_structure(lambda array: tf.boolean_mask(array, kept), (ids, record))
 
     # Records of different length are a batch each: `keep` sees them without padding.
-    return elements.batch(1024 if source.padding is None else 1).map(mask).unbatch()
+    shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
+    alike = source.padding is None or all(shape.is_fully_defined() for shape in shapes)
+    return elements.batch(1024 if alike else 1).map(mask).unbatch()
 
 
 def decoded(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:

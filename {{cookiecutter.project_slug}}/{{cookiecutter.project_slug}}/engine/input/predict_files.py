@@ -51,8 +51,20 @@ class PredictFiles:
                 "features of one example, as convert makes them"
             )
         source.validation_share = 0.0  # all of them
-        vars(source)["files"] = lambda split: self.files  # all else as it is: checks, too
-        source.prepare()
+        own, split = source.files, source.evaluation_split
+        vars(source)["files"] = lambda name: self.files if name == split else own(name)
+        try:
+            source.prepare()  # which may compute something of the training data, such as their mean
+        except DataError as error:
+            vars(source)["files"] = lambda name: self.files
+            before = dict(vars(source))
+            source.prepare()
+            found = [name for name in vars(source) if name[0] != "_" and name not in before]
+            if found:
+                raise DataError(
+                    f"{type(source).__name__}.prepare finds {', '.join(found)} in the training "
+                    f"data, which are needed therefore: {error}"
+                ) from None
 
     def batches(self) -> tf.data.Dataset:
         """Batches of (id, features), id int64 [batch]; what `from_file` cannot read is skipped."""

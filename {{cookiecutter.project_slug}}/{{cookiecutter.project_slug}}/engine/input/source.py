@@ -94,7 +94,9 @@ def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str
         if not makes:  # an estimate
             return method(source, split_in_files(source, split))
         shared = source.validation_share and split in (source.training_split, VALIDATION)
-        other = shared or any(name in vars(each) for each in below for name in makes)
+        own = any(method.__name__ in vars(each) for each in below)  # says by itself what it adds
+        made = any(name in vars(each) for each in below for name in makes)
+        other = shared or (made and not own)
         return getattr(base, method.__name__)(source, split) if other else method(source, split)
 
     return says

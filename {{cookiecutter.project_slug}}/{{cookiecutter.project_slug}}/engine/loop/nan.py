@@ -73,7 +73,8 @@ class NanHook(EveryHook):
             raise NotFiniteError(
                 f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
                 f"checkpoint holds it; {seen}; start a new run with a lower "
-                "model.learning_rate or model.loss_scale, or another model.clip"
+                "model.learning_rate or model.loss_scale, or another model.clip, or let this one "
+                "have it by trainer.allow_changes"
             ) from None
 
     def _reproduce(self, step: int) -> str:
@@ -85,7 +86,14 @@ class NanHook(EveryHook):
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, f"batch-{step}.npz")
         np.savez(path, *batch)
-        if not all(np.isfinite(a).all() for a in batch if a.dtype.kind == "f"):
+        tensors = self._checked()
+        values = session.run(tensors, dict(zip(self._batch, batch)))
+        read = {t for t, a in zip(self._batch, batch) if a.dtype.kind == "f" and not _finite(a)}
+        bad = [t for t, value in zip(tensors, values) if not _finite(value) and t not in read]
+        # A constant may well be: -inf masks. What made it of finite numbers comes before others,
+        # also before data, which a model may mask.
+        made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & {*bad, *read}]
+        if read and not made:
             logger.warning("%s holds NaN or an infinity; looking for the record", path)
             seen = f"{path}: a batch that is not finite, though the records are; see `augment`"
             try:
@@ -93,11 +101,6 @@ class NanHook(EveryHook):
             except DataError as error:
                 seen = str(error)
             raise NotFiniteError(f"{seen}; nothing was written after step {step}")
-        tensors = self._checked()
-        values = session.run(tensors, dict(zip(self._batch, batch)))
-        bad = [t for t, value in zip(tensors, values) if not np.isfinite(value).all()]
-        # A constant may well be: -inf masks. What made it of finite numbers comes before others.
-        made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & set(bad)]
         first = (made or [t.op for t in bad] or [None])[0]
         first = f"{first.name} ({first.type})" if first else "none, when it is computed again"
         return f"its batch is {path}; the first result that is not finite: {first}"
@@ -110,3 +113,7 @@ class NanHook(EveryHook):
         # Not what is inside of loops and conditions.
         fetchable = [op for op in operations if op.graph.is_fetchable(op)]
         return [out for op in fetchable for out in op.outputs if out.dtype.is_floating]
+
+
+def _finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all())

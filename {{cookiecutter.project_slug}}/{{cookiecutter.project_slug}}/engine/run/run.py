@@ -12,6 +12,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Iterator, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
@@ -148,7 +149,8 @@ class Run:
         """
         files = {split: dataset.files(split) for split in dataset.splits}
         names = ("class_names", "image_shape")  # what `predict` cannot ask files that are gone
-        self._dataset = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
+        found = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
+        self._dataset = {name: np.asarray(value).tolist() for name, value in found.items()}
         thread = ThreadPoolExecutor(1)
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config

@@ -203,7 +203,7 @@ def _check_same(
         and not any(each.fullmatch(key) for each in free)
         and not OmegaConf.is_dict(old.get(key))
         and old.get(key) != new.get(key)
-        and not _moved(old.get(key), new.get(key))
+        and not (key.startswith("data.") and _moved(old.get(key), new.get(key)))
         and not is_allowed(key, now.trainer.allow_changes)
     }
     if different:
@@ -215,9 +215,15 @@ def _check_same(
 
 
 def _moved(old: Any, new: Any) -> bool:
-    """Whether both are the path of one name, in different directories."""
-    paths = [value for value in (old, new) if re.fullmatch(r"\S*[/\\][^\s/\\]+", str(value))]
-    return len(paths) == 2 and len({re.split(r"[/\\]", path)[-1] for path in paths}) == 1
+    """Whether both are paths, or lists of them, of one name in different directories."""
+    olds, news = (value if isinstance(value, list) else [value] for value in (old, new))
+    pairs = [(str(a).rstrip("/\\"), str(b).rstrip("/\\")) for a, b in zip(olds, news)]
+    return len(olds) == len(news) and all(
+        re.split(r"[/\\]", a)[-1] == re.split(r"[/\\]", b)[-1]
+        # A query has blanks, too, and slashes.
+        and (not re.search(r"\s", b) or os.path.isdir(os.path.dirname(b)))
+        for a, b in pairs
+    )
 
 
 def _register(conf: str) -> dict[str, list[str]]:

@@ -94,7 +94,7 @@ def _check_targets(node: Any) -> None:
             place, _, name = path.rpartition(".")
             nearest = nearest_to(name, dir(_locate(place)))
             raise ConfigError(f"{path}: there is no such class or function{nearest}")
-        home = f"{getattr(target, '__module__', None)}."
+        home = f"{getattr(target, '__module__', PACKAGE)}."  # a partial has none
         if path.startswith(f"{PACKAGE}.") and not OWN.match(home):  # what a module has imported
             raise ConfigError(f"{path}: is of {home[:-1]}; settings name only what is yours")
         given = {key: node[key] for key in node.keys() - {"_target_", "_partial_", "_args_"}}

@@ -33,8 +33,9 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
     with restored.graph(), contextlib.ExitStack() as stack:
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
-        finite = finite_examples(features)
         outputs = flat(restored.model.predict(restored.model(features, training=False)))
+        # A model may well replace what is NaN among the features.
+        finite = finite_examples(features) | finite_examples(outputs)
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset))
         file = stack.enter_context(atomic_write(path)) if path else sys.stdout.buffer
@@ -44,7 +45,8 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
             if not good.all():
-                raise DataError(f"{rows[good.argmin()]}: found NaN or an infinity in its features")
+                place = ", record ".join(map(str, rows[good.argmin()].values()))
+                raise DataError(f"{place}: found NaN or an infinity in its features")
             for row, values in zip(rows, zip(*map(_values, arrays.values()))):
                 unread.pop(row["file"], None)
                 row.update(zip(arrays, values))
