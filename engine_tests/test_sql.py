@@ -88,7 +88,7 @@ def test_a_row_that_is_not_all_numbers_or_has_no_class_is_named(sqlite, path, ro
     ("query", "message"),
     [
         ("SELECT x, z, label FROM {split}", "no such column: z"),
-        ("SELECT x, label FROM absent", "no such table: absent"),
+        ("SELECT x, label FROM absent_{split}", "no such table: absent_train"),
         ("SELECT x, FROM {split}", 'near "FROM": syntax error'),
         ("DROP TABLE {split}", 'near "DROP": syntax error'),
         ("SELECT label FROM {split}", r"found the columns \['label'\], expected features and"),
