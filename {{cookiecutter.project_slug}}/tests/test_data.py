@@ -27,8 +27,8 @@ def make(name, tmp=""):
 def is_there(name):
     dataset = make(name)
     with contextlib.suppress(DataError):
-        return all(os.path.exists(path) for s in dataset.splits for path in dataset.files(s))
-    return False
+        paths = [path for split in dataset.splits for path in dataset.files(split)]
+        return (paths or dataset.overrides("records")) and all(map(os.path.exists, paths))
 
 
 NAMES = sorted(file[:-5] for file in os.listdir(os.path.join(config.CONF, "data")))
