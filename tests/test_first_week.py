@@ -22,7 +22,7 @@ for module in pkgutil.walk_packages(package.__path__, sys.argv[1] + "."):
 config = importlib.import_module(sys.argv[1] + ".engine.settings.config")
 for group in ("data", "model"):
     for file in sorted(pathlib.Path(config.CONF, group).iterdir()):
-        composed = config.load_config([f"{group}={file.stem}"] + sys.argv[2:])
+        composed = config.load_config([*sys.argv[2:], f"{group}={file.stem}"])
         config.instantiate(composed[group])
 """
 
@@ -82,7 +82,6 @@ def test_each_example_can_be_deleted(bake, any_python):
     examples = example_files(project)
     assert len(examples) >= 14
     for name in sorted(examples, key=lambda name: name in kept):
-        stands = [f"data={'digits' if name != 'data/digits' else 'waves'}"]
         if name in kept:
             write_what_is_printed(project, "README.md")
             conf = project.path / "my_project/conf/train.yaml"
@@ -94,7 +93,8 @@ def test_each_example_can_be_deleted(bake, any_python):
         for path in examples[name]:
             path.unlink()
         lint(project)
-        project.run(any_python, "-c", LOOK, "my_project", *stands)
+        digits = (project.path / "my_project/conf/data/digits.yaml").exists()
+        project.run(any_python, "-c", LOOK, "my_project", *["data=digits"] * digits)
     project.run(any_python, "-m", "my_project.train", "trainer.last_step=3", "run_dir=runs/own")
     assert re.match(r"\d+ passed, \d+ skipped", run_tests(project, any_python))
 
