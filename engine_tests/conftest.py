@@ -190,3 +190,34 @@ def same():
         return len(one) == len(other) and all(map(np.array_equal, one, other))
 
     return same
+
+
+@pytest.fixture
+def in_terminal():
+    """in_terminal(*words) -> (`train <words>` in a terminal of its own, the other end of that)."""
+    ends = contextlib.ExitStack()
+
+    def in_terminal(*words):
+        import fcntl
+        import termios
+
+        terminal, inside = os.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "my_project.train", *words],
+            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(inside)
+        timer = threading.Timer(180, process.kill)
+        timer.start()
+        ends.callback(process.wait)
+        ends.callback(process.kill)
+        ends.callback(timer.cancel)
+        return process, terminal
+
+    with ends:
+        yield in_terminal

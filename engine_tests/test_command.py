@@ -139,36 +139,24 @@ def test_a_command_whose_reader_has_read_enough_ends_and_a_full_disk_is_one_line
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems close terminals differently")
-def test_a_terminal_that_is_closed_ends_with_its_code_and_a_checkpoint(tmp_path, digits_directory):
-    import fcntl
+def test_a_terminal_that_is_closed_ends_with_its_code_and_a_checkpoint(
+    in_terminal, tmp_path, digits_directory
+):
     import termios
 
-    terminal, ours = os.openpty()
     words = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
-    words += [f"run_dir={tmp_path}/run", "trainer.last_step=10000000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"{PACKAGE}.train", *words, "data.test_examples=130"],
-        cwd=ROOT,
-        stdin=ours,
-        stdout=ours,
-        stderr=ours,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(ours)
+    words += [f"run_dir={tmp_path}/run", "trainer.last_step=10000000", "data.test_examples=130"]
+    process, terminal = in_terminal(*words)
     shown = threading.Thread(target=lambda: [os.read(terminal, 1) for _ in range(10**6)])
     shown.daemon = True
     shown.start()
-    try:
-        wait_for(tmp_path / "run" / "train.log", "step 1 ")
-        process.send_signal(signal.SIGSTOP)  # so that it finds the terminal closed
-        # Its session hears of that from the kernel, as when a window is closed.
-        termios.tcflush(terminal, termios.TCIOFLUSH)
-        os.close(terminal)
-        process.send_signal(signal.SIGCONT)
-        assert process.wait(60) == 129
-    finally:
-        process.kill()
+    wait_for(tmp_path / "run" / "train.log", "step 1 ")
+    process.send_signal(signal.SIGSTOP)  # so that it finds the terminal closed
+    # Its session hears of that from the kernel, as when a window is closed.
+    termios.tcflush(terminal, termios.TCIOFLUSH)
+    os.close(terminal)
+    process.send_signal(signal.SIGCONT)
+    assert process.wait() == 129
     assert list((tmp_path / "run" / "checkpoints").glob("model.ckpt-*.index"))
 
 

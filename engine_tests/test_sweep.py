@@ -4,7 +4,6 @@ import contextlib
 import csv
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,8 +21,7 @@ from my_project.engine.sweep.sweep import combinations, sweep
 from omegaconf import OmegaConf
 
 with contextlib.suppress(ImportError):  # on Windows
-    import fcntl
-    import termios
+    pass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -368,27 +366,14 @@ def test_ctrl_c_in_a_terminal_reaches_the_runs_once(start, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
-def test_a_terminal_that_is_closed_stops_a_sweep_with_its_runs_saved(tmp_path):
-    terminal, inside = os.openpty()
+def test_a_terminal_that_is_closed_stops_a_sweep_with_its_runs_saved(in_terminal, tmp_path):
     words = ["data=digits", "data.train_examples=640", "data.test_examples=130", "seed=1,2"]
     words += [f"data.directory={tmp_path}/digits", f"run_dir={tmp_path}/run", "jobs=2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "my_project.train", "-m", *words, "trainer.last_step=10000000"],
-        cwd=ROOT,
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(inside)
-    timer = threading.Timer(180, process.kill)
-    timer.start()
+    process, terminal = in_terminal("-m", *words, "trainer.last_step=10000000")
     (tmp_path / "output").write_text("")
     wait_for(2, tmp_path)
     os.close(terminal)
     assert process.wait() == 129
-    timer.cancel()
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped"]
 
 
