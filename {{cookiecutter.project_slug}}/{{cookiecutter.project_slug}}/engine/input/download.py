@@ -77,8 +77,8 @@ def _others(directory: str | os.PathLike[str]) -> list[str]:
 
 def _may_be_data(path: Path) -> bool:
     """By its name, or its first bytes: idx, gzip or zip. A README is none."""
-    if path.suffix == ".part" or re.search("idx|ubyte", path.name):
-        return path.suffix != ".part"
+    if re.search("idx|ubyte", path.name):
+        return path.suffix != ".part"  # what a killed download leaves
     with path.open("rb") as file:
         return file.read(2) in (b"\0\0", b"\x1f\x8b", b"PK")
 
