@@ -13,14 +13,16 @@ import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from my_project import data
 from my_project.data import Dataset
+from my_project.data.digits import Digits
+from my_project.data.mnist import MNIST
 from my_project.data.tfrecord import TFRecords, write_tfrecords
 
 BATCH_SIZE = 128
 SHARDS = 8
 SMALL = 16  # bytes of a small record
 TFRECORDS = "datasets/tfrecord"
+IMAGES = {"MNIST": MNIST, "Digits": Digits}
 
 
 def peak_mib() -> float:
@@ -54,7 +56,7 @@ def in_project(dataset: Dataset) -> tf.data.Dataset:
 
 def images(name: str) -> tuple[np.ndarray, np.ndarray]:
     """All training images of MNIST or Digits: uint8 [count, 28, 28, 1] and [count]."""
-    paths = getattr(data, name)().files("train")
+    paths = IMAGES[name]().files("train")
     pixels, labels = (np.fromfile(path, np.uint8) for path in paths)
     return pixels[16:].reshape(-1, 28, 28, 1), labels[8:]
 
@@ -137,7 +139,7 @@ def measure(build, seconds: float, steps: int = 0) -> dict[str, float]:
 
 def write_images(name: str) -> None:
     """MNIST or Digits as they come, and as TFRecord files."""
-    getattr(data, name)().prepare()
+    IMAGES[name]().prepare()
     pixels, labels = images(name)
     examples = ({"image": pixels[i], "label": int(labels[i])} for i in range(len(labels)))
     write_tfrecords(TFRECORDS, "train", examples, SHARDS)
@@ -160,7 +162,7 @@ def main(case: str, number: int, seconds: float, name: str) -> dict[str, float]:
     if case == "autotune":
         return measure(autotune, seconds)
     if case == "memory":
-        dataset = getattr(data, name)(batch_size=BATCH_SIZE)
+        dataset = IMAGES[name](batch_size=BATCH_SIZE)
         raw = sum(os.path.getsize(path) for path in dataset.files("train")) / 2**20
         return {**measure(lambda: in_project(dataset), seconds), "raw_mib": raw}
     if case == "streaming":

@@ -41,9 +41,11 @@ class Work(NamedTuple):
         return CNN(dropout=0.0, classes=10, loss=losses.crossentropy())
 
     def dataset(self):
-        from my_project import data
+        from my_project.data.digits import Digits
+        from my_project.data.mnist import MNIST
 
-        return getattr(data, self.images)(batch_size=BATCH_SIZE)
+        images = {"MNIST": MNIST, "Digits": Digits}[self.images]
+        return images(batch_size=BATCH_SIZE)
 
     def threads(self) -> tf.ConfigProto:
         return tf.ConfigProto(

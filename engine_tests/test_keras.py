@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import (
     ConfigError,
-    DataError,
+    ModelError,
     RunError,
 )
 from my_project.engine.keras.hdf5 import load_model
@@ -219,8 +219,9 @@ def test_a_loss_may_look_at_an_activity_of_the_model(trainer, request, tmp_path,
 
 
 @pytest.mark.parametrize("trainer", ["keras_fit", "fit"])
-def test_a_label_outside_of_the_classes_is_found_in_its_file(trainer, request, tmp_path):
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte.*expected labels from 0 to 4"):
+def test_labels_of_more_classes_than_the_model_has_are_its_fault(trainer, request, tmp_path):
+    message = "a label that is not 0 to 4: the model has 5 classes, Digits has 10; set"
+    with pytest.raises(ModelError, match=message):
         request.getfixturevalue(trainer)(tmp_path, model=MLP(classes=5))
 
 
