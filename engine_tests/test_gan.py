@@ -158,11 +158,11 @@ def test_each_network_counts_its_own_updates_for_averages_and_accumulated_gradie
         return [np.array_equal(values[name], values[name[:-8]]) for name in names]
 
     model = dict(latent=4, filters=2, discriminator_updates=3, ema_decay=0.9, learning_rate=0.1)
-    for step in (1, 2, 3):  # restarted before and after the first update of the generator
+    for step in (2, 3):  # restarted before and after the first update of the generator
         fit(tmp_path / "run", last_step=step, model=GAN(**model))
         values = variables(tmp_path / "run")
         assert all(is_average(values, "generator")), step
-        assert all(is_average(values, "discriminator")) == (step == 1)
+        assert not all(is_average(values, "discriminator")), step
     fit(tmp_path / "run", last_step=6, model=GAN(**model))
     assert not all(is_average(variables(tmp_path / "run"), "generator"))
 

@@ -249,11 +249,10 @@ def test_balance_takes_neighbors_in_the_files_independently(directory, batches):
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 5
 
 
-@MODES
 @pytest.mark.parametrize("form", FORMS)
-def test_a_share_for_validation_is_a_split_of_its_own(form, in_memory, directory, batches):
+def test_a_share_for_validation_is_a_split_of_its_own(form, directory, batches):
     others = {"validation_share": 0.3, "balance": 0.5}
-    dataset = form(directory, in_memory, **others)
+    dataset = form(directory, True, **others)
     assert splits_of(dataset) == ("train", "validation", "test")
     assert dataset.evaluation_split == "validation"
     held_out = flat(batches(dataset, "validation"))
@@ -264,9 +263,11 @@ def test_a_share_for_validation_is_a_split_of_its_own(form, in_memory, directory
     assert flat(batches(dataset, "train")) == kept
     assert flat(batches(dataset, "test")) == form.expected
     assert dataset.class_counts("train").sum() == len(kept)
-    assert set(flat(batches(dataset, count=40, training=True))) <= set(kept)
-    assert flat(batches(form(directory, in_memory, seed=7, **others), "validation")) == held_out
-    shares = [form(directory, in_memory, **others) for _ in range(3)]
+    for in_memory in (True, False):
+        training = batches(form(directory, in_memory, **others), count=40, training=True)
+        assert set(flat(training)) <= set(kept)
+    assert flat(batches(form(directory, False, seed=7, **others), "validation")) == held_out
+    shares = [form(directory, True, **others) for _ in range(3)]
     for worker, share in enumerate(shares):
         share.shard = (worker, 3)
     assert sum(count_records(share, "train", share.shard) for share in shares) == len(kept)

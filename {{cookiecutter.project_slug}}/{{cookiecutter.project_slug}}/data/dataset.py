@@ -112,7 +112,7 @@ class Dataset:
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
-        return sizes.bytes_in_memory(self, split)
+        return source.remembered(self, "bytes_in_memory", split, sizes.bytes_in_memory)
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """The error about the number-th record of a file, from 1."""
