@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -23,7 +24,7 @@ from my_project.engine.errors import (
 from my_project.engine.graph.optimize import Optimization
 from my_project.engine.loop.checkpoint import CheckpointHook
 from my_project.engine.loop.summaries import drop_events_after
-from my_project.engine.run import metrics
+from my_project.engine.run import metrics, start
 from my_project.engine.run.devices import adapt, session_config
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.run.run import Run
@@ -337,6 +338,22 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
     assert starts[0]["data"]["train"]["files"] == 2
     assert len(starts[0]["data"]["train"]["sha256"]) == 64
     assert "step 10" in (tmp_path / "run" / "train.log").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
+def test_the_state_of_the_code_is_found_without_a_write_into_its_repository(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "__file__", str(tmp_path / "start.py"))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    (tmp_path / "start.py").write_text("")
+    for words in (["init"], ["add", "."], ["commit", "-m", "x"]):
+        subprocess.run([*git, *words], check=True, stdout=subprocess.DEVNULL)
+    os.utime(str(tmp_path / "start.py"), (0, 0))  # which `git status` writes into the index
+    index = (tmp_path / ".git" / "index").read_bytes()
+    found = [start.describe_start(1, {})["git"]]
+    (tmp_path / "new.py").write_text("")
+    found.append(start.describe_start(1, {})["git"])
+    assert [(len(each["commit"]), each["dirty"]) for each in found] == [(40, False), (40, True)]
+    assert (tmp_path / ".git" / "index").read_bytes() == index
 
 
 def test_a_run_resumes_with_the_files_that_it_was_started_with_wherever_they_are(tmp_path, fit):

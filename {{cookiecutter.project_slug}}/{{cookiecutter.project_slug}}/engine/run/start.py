@@ -35,23 +35,15 @@ def describe_start(seed: int, files: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    here = os.path.dirname(os.path.abspath(__file__))
-
-    def git(*arguments: str) -> str:
-        return subprocess.check_output(
-            ["git", "--no-optional-locks", *arguments],
-            cwd=here,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ).strip()
-
+    git = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "--no-optional-locks"]
     try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain")),
-        }
+        commit, status = (
+            subprocess.check_output([*git, *words], stderr=subprocess.DEVNULL, text=True).strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
+    return {"commit": commit, "dirty": bool(status)}
 
 
 def _describe_files(files: dict[str, list[str]]) -> dict[str, Any]:
