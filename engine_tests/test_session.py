@@ -255,6 +255,18 @@ def test_a_hook_of_ones_own_sees_every_step_and_its_loss(fit, tmp_path):
     assert first["loss"] == pytest.approx(float(hook.losses[0]))
 
 
+def test_hooks_of_tensorflow_log_as_they_do_without_us_and_its_own_notes_are_not_shown(
+    fit, tmp_path, caplog
+):
+    logs = [
+        tf.train.LoggingTensorHook({"loss": "training/loss:0"}, every_n_iter=10),
+        tf.train.StepCounterHook(every_n_steps=10, output_dir=str(tmp_path)),
+    ]
+    fit(tmp_path / "run", 20, hooks=logs)
+    lines = [r.getMessage() for r in caplog.records if r.name == "tensorflow"]
+    assert {line.partition(" ")[0] for line in lines} == {"loss", "global_step/sec:"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
     fit, tmp_path, variables, number, checkpoint_steps

@@ -23,9 +23,17 @@ with warnings.catch_warnings():
 if not hasattr(tf.keras.layers.Layer, "updates"):  # Keras 3; models are written for Keras 2
     raise ImportError("TensorFlow 2.x needs tf_keras too: RUNTIME=tf2 python scripts/install.py")
 
-# Its Python warnings are about its own insides ("deprecated, use 2.0"), on either runtime. Hooks
-# of TensorFlow that log, such as LoggingTensorHook, need tf.logging.INFO.
-tf.logging.set_verbosity(tf.logging.ERROR)
+# Its Python warnings are about its own insides ("deprecated, use 2.0"), on either runtime. What its
+# hooks say, such as LoggingTensorHook, is for you; so is all, once a verbosity of yours is set.
+LEVEL = tf.logging.INFO - 1
+tf.get_logger().setLevel(LEVEL)
+tf.get_logger().addFilter(
+    lambda record: (
+        record.levelno >= tf.logging.ERROR
+        or record.module == "basic_session_run_hooks"
+        or tf.get_logger().level != LEVEL
+    )
+)
 
 RUNTIME = "tf2" if tf.__version__.startswith("2.") else "tf1"
 if RUNTIME == "tf2":
