@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ENGINE_TESTS = Path(__file__).resolve().parent.parent / "engine_tests"
-PAGES = ("test_readme.py", "test_data_docs.py")  # of what a user replaces; not of the engine
+PAGES = ("test_your_own.py", "test_data_docs.py")  # of what a user replaces; not of the engine
 
 
 def copy_engine_tests(project: Path) -> list[str]:

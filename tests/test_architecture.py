@@ -21,13 +21,13 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 138,
-    "lines": 11330,
-    "lines of the package": 9290,
+    "files": 143,
+    "lines": 11500,
+    "lines of the package": 9400,
     "lines above the engine": 1700,
-    "lines of the commands": 230,
+    "lines of the commands": 280,
     "files of data, model and train": 25,
-    "files of conf": 16,
+    "files of conf": 17,
     "lines of tests": 400,
     "lines to read": 800,
 }
@@ -89,9 +89,9 @@ def lines(file: Path) -> int:
 
 
 def reading_path(project: Path) -> list[Path]:
-    """The files that the README names under `What to read`."""
-    readme = (project / "README.md").read_text("utf-8")
-    listed = re.search(r"## What to read\n.*?:(.*?)\n\n", readme, re.S)[1]
+    """The files that docs/your_own.md names under `What to read`."""
+    page = (project / "docs/your_own.md").read_text("utf-8")
+    listed = re.search(r"## What to read\n.*?:(.*?)\n\n", page, re.S)[1]
     return [project / "my_project" / name for name in re.findall(r"`([\w/]+\.py)`", listed)]
 
 
@@ -195,7 +195,7 @@ def test_the_reading_path_holds_the_contracts(default_bake):
 
 # Page -> what it says, with the numbers in the order of the names.
 CLAIMS = {
-    SOURCE / "README.md": {r"Less than (\d+) lines, in this order": ["lines to read"]},
+    SOURCE / "docs/your_own.md": {r"Less than (\d+) lines, in this order": ["lines to read"]},
     ROOT / "CONTRIBUTING.md": {
         r"stay under ([\d,]+) lines in (\d+) files": [
             "lines above the engine",

@@ -52,7 +52,7 @@ def run_tests(project: BakedProject, python: Path) -> str:
 
 def test_what_is_printed_is_written_and_what_is_theirs_replaced(bake, any_python):
     project = bake()
-    names = write_what_is_printed(project, "README.md", "docs/data.md")
+    names = write_what_is_printed(project, "docs/your_own.md", "docs/data.md")
     assert len(names) >= 8
     for name in ("README.md", "LICENSE"):
         (project.path / name).write_text("mine\n")
@@ -83,7 +83,7 @@ def test_each_example_can_be_deleted(bake, any_python):
     assert len(examples) >= 14
     for name in sorted(examples, key=lambda name: name in kept):
         if name in kept:
-            write_what_is_printed(project, "README.md")
+            write_what_is_printed(project, "docs/your_own.md")
             conf = project.path / "my_project/conf/train.yaml"
             own = {"data/digits": "waves", "model/mlp": "normed"}[name]
             group = name.partition("/")[0]
@@ -101,8 +101,8 @@ def test_each_example_can_be_deleted(bake, any_python):
 
 def test_the_package_is_renamed_by_the_command_that_is_printed(bake, any_python):
     project = bake()
-    readme = (project.path / "README.md").read_text("utf-8")
-    (command,) = re.findall(r"^git mv my_project new_name.*$", readme, re.M)
+    page = (project.path / "docs/your_own.md").read_text("utf-8")
+    (command,) = re.findall(r"^git mv my_project new_name.*$", page, re.M)
     for words in ("init -q .", "add .", "-c user.name=x -c user.email=x commit -qm x"):
         subprocess.run(["git", *words.split()], cwd=project.path, check=True)
     project.run("bash", "-c", command)

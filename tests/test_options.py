@@ -175,8 +175,8 @@ def test_the_command_for_news_from_the_template_holds_the_answers_of_the_bake(ba
     answers = {"project_name": name, "project_slug": "form", "author_name": "Ada O'Neill"}
     answers |= {"license": "BSD-3-Clause", "ci": "none", "examples": "all"}
     answers |= {"many_machines": "yes"}
-    readme = (bake(**answers).path / "README.md").read_text("utf-8")
-    words = shlex.split(re.search(r"^pipx run cruft link (.+?)^```", readme, re.M | re.S)[1])
+    page = (bake(**answers).path / "docs/your_own.md").read_text("utf-8")
+    words = shlex.split(re.search(r"^pipx run cruft link (.+?)^```", page, re.M | re.S)[1])
     assert json.loads(words[words.index("--extra-context") + 1]) == answers
     assert words[words.index("--checkout") + 1] == f"v{PROMPTS['_template_version']}"
 

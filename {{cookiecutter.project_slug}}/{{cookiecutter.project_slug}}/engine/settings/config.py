@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import ConfigError
+from .experiments import expanded
 from .overrides import change, expand_home, is_allowed, nearest_to, split_setting, values_in
 from .targets import CONF, PACKAGE, check_trusted, instantiate
 
@@ -46,12 +47,13 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
     With `run_dir=<a run>` they are that run's own, changed by the arguments.
 
     Args:
-        arguments: the words of the command line.
+        arguments: the words of the command line; experiment=NAME stands for those of its own.
         name: train, or a key of conf/commands.yaml.
 
     Raises:
         ConfigError: one line that names the argument, what was expected and the nearest key.
     """
+    arguments = expanded(arguments)
     settings = dict(split_setting(argument) for argument in arguments)
     choices: dict[str, str] = {}
     try:

@@ -1,4 +1,4 @@
-"""The README's examples, run as they are printed."""
+"""The examples of docs/your_own.md, run as they are printed."""
 
 import os
 import re
@@ -14,17 +14,17 @@ PACKAGE = "my_project"
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the package with all files that the README shows and names."""
+    """A copy of the package with all files that the page shows and names."""
     shutil.copytree(os.path.join(ROOT, PACKAGE), str(tmp_path / PACKAGE))
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = file.read()
-    shown = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", readme, re.DOTALL)
+    with open(os.path.join(ROOT, "docs", "your_own.md"), encoding="utf-8") as file:
+        page = file.read()
+    shown = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", page, re.DOTALL)
     assert len(shown) == 4
     for name, text in shown:
         (tmp_path / name).write_text(text, encoding="utf-8")
-    (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", readme, re.DOTALL)
+    (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
-    (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", readme, re.DOTALL)
+    (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", page, re.DOTALL)
     with open(os.path.join(ROOT, "tests", "test_models.py"), encoding="utf-8") as file:
         traps, count = re.subn(r"^SETTINGS = \{.*?\}\n", settings, file.read(), flags=re.M | re.S)
     assert count == 1
