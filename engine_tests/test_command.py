@@ -239,6 +239,18 @@ def test_a_signal_before_the_first_step_ends_the_process_at_once(start, tmp_path
     assert start("trainer.last_step=5", "trainer.hooks=[]").wait() == 0  # no obstacle is left
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "show", "benchmark"])
+def test_control_c_while_a_command_loads_ends_it_without_a_stack_trace(tmp_path, name):
+    (tmp_path / "omegaconf.py").write_text(f"import os\nos.kill(os.getpid(), {signal.SIGINT:d})")
+    found = subprocess.run(
+        [sys.executable, "-m", f"{PACKAGE}.{name}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+    )
+    assert (found.returncode, found.stderr) == (-signal.SIGINT, b"")
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="only Linux counts threads")
 def test_a_process_has_the_threads_that_are_set(start, tmp_path):
     # TensorFlow listens to the first session of a process alone, and the data need some, too.

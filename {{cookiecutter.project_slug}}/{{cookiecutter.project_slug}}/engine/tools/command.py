@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from typing import Any, Callable
 
@@ -57,9 +56,6 @@ def run_command(
         needs_reader: whether the command is pointless when nobody reads what it prints.
     """
     arguments = sys.argv[1:]
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-        # Ctrl-C ends the process at once; a KeyboardInterrupt could get lost in TensorFlow.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     while null < 3:  # one of the three is closed: else a file of the run would take its place
         null = os.dup(null)
