@@ -620,11 +620,24 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(
     assert checkpoint_steps(tmp_path / "run") == [5]
 
 
-def test_a_directory_that_is_no_run_of_ours_is_refused_and_left_alone(fit, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match=r"holds files, but no record\.json"):
-        fit(tmp_path)
-    assert os.listdir(str(tmp_path)) == ["thesis.txt"]
+@pytest.mark.parametrize("held", ["data/1.csv", "events.out.tfevents.1", "model.h5"])
+def test_a_directory_that_is_no_run_of_ours_is_refused_and_left_alone(tmp_path, held):
+    (tmp_path / held).parent.mkdir(exist_ok=True)
+    (tmp_path / held).write_text("years of work")
+    message = rf"holds {held[:5]}.*, but no record\.json"
+    with pytest.raises(RunError, match=message), Run(str(tmp_path)).opened():
+        pass
+    assert os.listdir(str(tmp_path)) == [held.partition("/")[0]]
+
+
+def test_files_that_are_not_a_runs_are_no_obstacle_and_stay(fit, tmp_path):
+    for name in ("out.txt", "slurm-12.out"):  # which a shell has just made for what train prints
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match="failed"), Run(str(tmp_path)).opened():
+        raise ValueError("failed")
+    assert sorted(os.listdir(str(tmp_path))) == ["out.txt", "slurm-12.out"]
+    fit(tmp_path, last_step=1)
+    assert {(tmp_path / name).read_text() for name in ("out.txt", "slurm-12.out")} == {"mine"}
 
 
 def test_a_run_directory_that_cannot_be_made_is_named(fit, tmp_path):

@@ -61,14 +61,19 @@ class Run:
         self.record = os.path.join(directory, "record.json")
 
     def check_is_run(self) -> None:
-        """Raises RunError if the directory holds something, but not a run."""
-        found = os.listdir(self.directory) if os.path.isdir(self.directory) else []
-        # What a process that waits for the lock, or a worker of a cluster, may have made before.
-        ours = re.compile(r"lock|train\.log|config\.yaml|checkpoints|(worker|evaluator)-\d+")
-        if not all(map(ours.fullmatch, found)) and not os.path.exists(self.record):
+        """Raises RunError if the directory is no run, but holds directories or files like a run's.
+
+        Other files are no obstacle, such as what the command itself prints.
+        """
+        found = [*os.scandir(self.directory)] if os.path.isdir(self.directory) else []
+        names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in found)
+        # Not what a process that waits for the lock, or a worker of a cluster, may have made.
+        runs = r"(?!(checkpoints|(worker|evaluator)-\d+)/).*/|(metrics|events|epochs|model)\..*"
+        held = [name for name in names if re.fullmatch(runs, name)]
+        if held and not os.path.exists(self.record):
             raise RunError(
-                f"{self.directory}: holds files, but no record.json, so it is not a run of this "
-                "project; set run_dir to a new directory or to one that train made"
+                f"{self.directory}: holds {held[0]}, but no record.json, so it is not a run of "
+                "this project; set run_dir to a new directory or to one that train made"
             )
 
     @contextlib.contextmanager
@@ -119,7 +124,7 @@ class Run:
     def _holds_results(self) -> bool:
         paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
         # In a cluster, too, where others write their logs into it.
-        paths += glob.glob(f"{glob.escape(self.directory)}/*-[0-9]*")
+        paths += glob.glob(f"{glob.escape(self.directory)}/[we]*r-[0-9]*")
         return any(map(os.path.exists, paths))
 
     @contextlib.contextmanager
