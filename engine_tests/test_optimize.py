@@ -180,7 +180,7 @@ def test_rows_of_a_table_that_occur_several_times_in_a_batch_are_clipped_by_thei
         (
             MLP(schedule=schedules.cosine(50)),
             200,
-            r"is 0 before the last step, 200; set model\.sch",
+            r"is 0 before the last step, 200; set model\.sch.*=200, and where a run resumes train",
         ),
         (MLP(accumulate=20), 10, "accumulate=20: no update in 10 steps"),
     ],
@@ -211,7 +211,7 @@ def test_a_loss_scale_that_is_too_large_ends_the_run_with_its_name(fit, tmp_path
         def loss(self, outputs, labels):
             return super().loss(outputs, labels) * 1e6
 
-    with pytest.raises(RunError, match=r"is not finite after step 0; .* model\.loss_scale"):
+    with pytest.raises(RunError, match=r"is not finite after step 0; .* model\.loss_scale.*resume"):
         fit(tmp_path / "run", model=Steep(hidden=16, loss_scale=1e36))
 
 

@@ -102,7 +102,8 @@ class Optimization:
         if self.learning_rate and not rate:
             raise ConfigError(
                 f"model.schedule: the learning rate is 0 before the last step, {last_step}; set "
-                f"model.schedule.last_step={last_step} trainer.allow_changes=[model.schedule]"
+                f"model.schedule.last_step={last_step}, and where a run resumes "
+                "trainer.allow_changes=[model.schedule]"
             )
 
     def update(

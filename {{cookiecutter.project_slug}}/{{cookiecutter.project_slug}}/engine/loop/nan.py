@@ -72,9 +72,8 @@ class NanHook(EveryHook):
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise NotFiniteError(
                 f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
-                f"checkpoint holds it; {seen}; start a new run with a lower "
-                "model.learning_rate or model.loss_scale, or another model.clip, or let this one "
-                "have it by trainer.allow_changes"
+                f"checkpoint holds it; {seen}; start a new run with a lower model.learning_rate, "
+                "model.loss_scale or another model.clip, or resume with trainer.allow_changes=[...]"
             ) from None
 
     def _reproduce(self, step: int) -> str:
