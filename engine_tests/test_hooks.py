@@ -13,6 +13,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
+from my_project.engine.loop import lifecycle
 from my_project.engine.loop.nan import NanHook
 from my_project.engine.loop.profile import ProfileHook
 from my_project.engine.loop.progress import ProgressHook
@@ -428,3 +429,25 @@ def test_a_debug_preset_changes_a_run_that_goes_on_and_is_not_held_against_it(
     (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(changed, resolve=True))
     assert load() == changed
     assert load("debug=none", "model.learning_rate=0.002") == changed
+
+
+def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, monkeypatch):
+    fit(tmp_path / "run", last_step=1, model=MLP(hidden=16, freeze=["dense/bias"]))
+    lines = (tmp_path / "run/train.log").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if "weights" in line)
+    assert lines[start].endswith("mlp: 12,730 weights, 12,714 of them trained")
+    assert lines[start + 1 : start + 5] == [
+        "  mlp/dense/kernel    [784, 16]  12,544",
+        "  mlp/dense_1/kernel  [16, 10]      160",
+        "  mlp/dense_1/bias    [10]           10",
+        "  mlp/dense/bias      [16]           16  not trained",
+    ]
+    monkeypatch.setattr(lifecycle, "MOST_SHOWN", 1)
+    with tf.Graph().as_default():
+        model = MLP(hidden=16)
+        model(tf.zeros([1, 784]))
+        lifecycle.log_variables(model)
+    assert caplog.messages[-1].splitlines()[1:] == [
+        "  mlp/dense/kernel  [784, 16]  12,544",
+        "  and 3 smaller variables",
+    ]

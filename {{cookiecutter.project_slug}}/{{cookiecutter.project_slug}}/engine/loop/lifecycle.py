@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 Hooks = Sequence[tf.train.SessionRunHook]
 
+MOST_SHOWN = 20  # variables in the log
+
 
 def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
     """Checks the model, prepares the data and returns the last step."""
@@ -91,12 +93,14 @@ def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: i
     return bool(reason)
 
 
-def resume(settings: TrainerSettings, run: Run) -> int:
+def resume(settings: TrainerSettings, run: Run, model: Model) -> int:
     """Chooses the checkpoint to start from and drops what was logged after it; returns its step.
 
-    A killed run logged steps that it now takes again. The log begins with a GPU that is not used.
+    A killed run logged steps that it now takes again. The log begins with a GPU that is not used,
+    and with the model's variables.
     """
     warn_of_unused_gpu(settings.gpus)
+    log_variables(model)
     checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
     if not run.shared:
         remove_unfinished(run.checkpoint_prefix, os.path.join(run.input, "input"))
@@ -105,6 +109,26 @@ def resume(settings: TrainerSettings, run: Run) -> int:
     drop_metrics_after(run.metrics, step)
     drop_events_after(step, run.directory, run.evaluations)
     return step
+
+
+def log_variables(model: Model) -> None:
+    """Logs how many weights a model has, and each variable's shape: of many, the largest."""
+    trained = {variable.op.name for variable in model.trainable_variables}
+    shapes = {variable.op.name: variable.shape for variable in model.variables}
+    sizes = {name: shape.num_elements() for name, shape in shapes.items()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:MOST_SHOWN]
+    rows = [
+        (name, str(shapes[name].as_list()), f"{size:,}", "" if name in trained else "not trained")
+        for name, size in sizes.items()
+        if name in largest
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    count = sum(sizes[name] for name in trained)
+    lines = [f"{model.name}: {sum(sizes.values()):,} weights, {count:,} of them trained"]
+    lines += [f"  {a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+    if len(sizes) > len(rows):
+        lines.append(f"  and {len(sizes) - len(rows)} smaller variables")
+    logger.info("%s", "\n".join(map(str.rstrip, lines)))
 
 
 def training_session(
