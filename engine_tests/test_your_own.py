@@ -19,10 +19,10 @@ def project(tmp_path):
     with open(os.path.join(ROOT, "docs", "your_own.md"), encoding="utf-8") as file:
         page = file.read()
     shown = re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", page, re.DOTALL)
-    assert len(shown) == 4
+    assert len(shown) == 6
     for name, text in shown:
         (tmp_path / name).write_text(text, encoding="utf-8")
-    (script,) = re.findall(r"in\nPython:\n\n```python\n(.*?)```", page, re.DOTALL)
+    (script,) = re.findall(r"whole program in Python.*:\n\n```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     (settings,) = re.findall(r"with:\n\n```python\n(SETTINGS = .*?)```", page, re.DOTALL)
     with open(os.path.join(ROOT, "tests", "test_models.py"), encoding="utf-8") as file:
@@ -44,6 +44,21 @@ def test_a_dataset_and_a_model_of_ones_own_train_by_their_names(project):
     settings = ["data=waves", "model=normed", "trainer.last_step=100", "run_dir=run"]
     printed = run(project, "-m", f"{PACKAGE}.train", *settings)
     assert float(re.search(r"test accuracy: ([\d.]+)", printed).group(1)) > 0.5
+
+
+def test_a_loss_and_a_hook_of_ones_own_are_named_in_the_settings(project):
+    with open(os.path.join(ROOT, "docs", "your_own.md"), encoding="utf-8") as file:
+        page = file.read()
+    (key,) = re.findall(r"^```yaml\n(generalized:.*?)^```", page, re.M | re.S)
+    with open(str(project / PACKAGE / "conf" / "losses.yaml"), "a", encoding="utf-8") as file:
+        file.write("\n" + key)
+    (hooks,) = re.findall(r"^train (trainer\.hooks)='(.*)'$", page, re.M)
+    settings = ["data=digits", "loss=generalized", "model.loss.q=1.0", "trainer.last_step=200"]
+    run(project, "-m", f"{PACKAGE}.train", *settings, "=".join(hooks), "run_dir=run")
+    log = (project / "run" / "train.log").read_text("utf-8")
+    assert [*re.findall(r"step (\d+)  largest weight \d", log)] == ["100", "200"]
+    losses = [float(text) for text in re.findall(r"step \d+  test: loss ([\d.]+)", log)]
+    assert 0 < losses[-1] < 0.5  # 1 - p
 
 
 def test_a_model_of_ones_own_runs_through_the_traps_with_one_line(project):
