@@ -25,7 +25,7 @@ from my_project.engine.graph.optimize import Optimization
 from my_project.engine.loop.checkpoint import CheckpointHook
 from my_project.engine.loop.summaries import drop_events_after
 from my_project.engine.run import metrics, start
-from my_project.engine.run.devices import adapt, session_config
+from my_project.engine.run.devices import adapt, session_config, start_threads
 from my_project.engine.run.metrics import read_metrics
 from my_project.engine.run.run import Run
 from my_project.model.mlp import MLP
@@ -661,6 +661,18 @@ def test_streamed_data_have_threads_of_the_session_to_be_read_with(digits):
     digits.memory_fraction = 0.0
     adapt(config, digits, None)
     assert config.inter_op_parallelism_threads == 0
+
+
+def test_the_save_of_a_streams_position_never_has_the_only_thread(monkeypatch):
+    # It would wait for ever for batches that 1.15 makes in that thread.
+    made = []
+    session = tf.Session
+    monkeypatch.setattr(
+        tf, "Session", lambda graph, config: made.append(config) or session(graph=graph)
+    )
+    for threads in (1, 3):
+        start_threads(session_config(inter_op_threads=threads))
+    assert [config.inter_op_parallelism_threads for config in made] == [2, 3]
 
 
 def test_devices_and_threads_reach_the_session():
