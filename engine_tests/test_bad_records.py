@@ -139,6 +139,37 @@ def test_what_convert_accepts_is_no_bad_record(directory):
     bad_records.find_bad_record(Ignores(directory, [2, 2, 1], 10), "train")
 
 
+def test_records_are_read_one_by_one_in_a_bad_batch_alone(directory, monkeypatch):
+    class Pairs(TFRecords):
+        def decode(self, example):
+            return example, tf.constant(1)
+
+        def convert(self, examples, ones):
+            return super().convert(examples)
+
+    runs, run = [], tf.Session.run
+    monkeypatch.setattr(
+        tf.Session, "run", lambda *arguments: runs.append(arguments) or run(*arguments)
+    )
+    bad_records.find_bad_record(Pairs(directory, [2, 2, 1], 10, batch_size=10), "train")
+    assert len(runs) == 5  # four batches, and the end
+    runs.clear()
+    path = f"{directory}/train-00001-of-00002.tfrecord"
+    change(path, 15 * record_bytes(path) + 20)
+    with pytest.raises(DataError, match=r"train-00001-of-00002\.tfrecord: record 16: corrupted"):
+        bad_records.find_bad_record(Pairs(directory, [2, 2, 1], 10, batch_size=10), "train")
+    assert len(runs) < 25
+
+
+def test_a_record_that_is_held_out_for_validation_is_named_too(directory):
+    def fail():
+        with bad_records.locate_bad_record(records(directory, classes=8, validation_share=0.99)):
+            raise tf.errors.InvalidArgumentError(None, None, "bad\n\t [[IteratorGetNext]]")
+
+    with pytest.raises(DataError, match=r"record 5: expected labels from 0 to 7, found 8"):
+        fail()
+
+
 def test_valid_labels_pass_through_in_any_integer_type_and_shape():
     for type_ in (tf.uint8, tf.int32, tf.int64):
         labels = run_once(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,7 +24,7 @@ from .elements import (
 )
 from .memory import WRONG_COUNT
 from .sizes import count_records
-from .source import Source, split_in_files
+from .source import Source, split_in_files, splits_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def locate_bad_record(source: Source) -> Iterator[None]:
                 f"the loss found a label that is not 0 to {classes - 1}: the model has {classes} "
                 f"classes, {type(source).__name__} has {declared}; set model.classes"
             ) from None
-        logger.warning("bad data; reading them again, one by one, to find the record")
-        for split in source.splits:
+        logger.warning("bad data; reading them again to find the record")
+        for split in splits_of(source):
             find_bad_record(source, split, classes)
         raise
 
@@ -96,7 +96,7 @@ def _wrong_count(source: Source) -> DataError:
 
 
 def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
-    """Reads, keeps, decodes and converts all records of a split, one by one; slow.
+    """Reads, keeps, decodes and converts a split: in batches to the first bad one, then one by one.
 
     Args:
         source: prepared.
@@ -106,29 +106,37 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
     Raises:
         DataError: about the first bad record: its file and number, what was found and expected.
     """
-    places = _places(source, split)
+
+    def convert(record: Any) -> list[tf.Tensor]:
+        features, labels = source.convert(*arguments(record))
+        if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
+            labels = valid_labels(labels, classes)
+        return tf.nest.flatten((features, labels), expand_composites=True)
+
+    begin, first = _first_bad_batch(source, split, convert)
+    if begin is None:
+        return
+    file, skipped = divmod(begin, 2**32)
+    split = split_in_files(source, split)
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
-        path = tf.placeholder(tf.string, [])
+        path, skip = tf.placeholder(tf.string, []), tf.placeholder(tf.int64, [])
         records = source.records(split) if source.overrides("records") else source.read(path)
-        iterator = tf.data.make_initializable_iterator(records)
+        iterator = tf.data.make_initializable_iterator(records.skip(skip))
         record = iterator.get_next()
         kept = source.keep(*arguments(batch_of_one(record)))
         decoded = source.decode(*arguments(record))
-        features, labels = source.convert(*arguments(batch_of_one(decoded)))
-        if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
-            labels = valid_labels(labels, classes)
+        converted = convert(batch_of_one(decoded))
         shapes = [tf.shape(array) for array in tf.nest.flatten(decoded)]
         session.run(tf.tables_initializer())
-        first = ""  # the shapes of the first record
-        for place in places:
-            number = 1
+        for place in _places(source, split)[file:]:
+            number, skipped = skipped + 1, 0
             try:
-                session.run(iterator.initializer, {path: place})
+                session.run(iterator.initializer, {path: place, skip: number - 1})
                 while True:
                     arrays = tf.nest.flatten(session.run(record))
                     feeds = dict(zip(tf.nest.flatten(record), arrays))
                     if np.all(session.run(kept, feeds)):
-                        found = str(session.run([shapes, features, labels], feeds)[0])
+                        found = str(session.run([shapes, converted], feeds)[0])
                         first = first or found
                         if found != first and source.padding is None:
                             problem = f"found shapes {found}, expected {first}, or `padding`"
@@ -139,6 +147,34 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
             except tf.errors.OpError as error:
                 problem = _reason(error.message)
             raise DataError(source.describe_bad_record(place, number, problem))
+
+
+def _first_bad_batch(
+    source: Source, split: str, convert: Callable[[Any], list[tf.Tensor]]
+) -> tuple[int | None, str]:
+    """The least id that a bad batch may have, None if there is none; the shapes of one record."""
+
+    @native
+    def look(ids: tf.Tensor, record: Any) -> Any:
+        with tf.control_dependencies(convert(record)):
+            shapes = [tf.shape(array)[1:] for array in tf.nest.flatten(record)]
+            return (tf.identity(ids), *shapes)
+
+    def looked() -> tf.data.Dataset:
+        elements = decoded(source, elements_of(source, split))
+        return batched(source, elements, drop_remainder=False).map(look, source.parallel_calls)
+
+    begin, first = 0, ""
+    try:
+        for ids, *shapes in iterate(looked):
+            found = str(shapes)
+            first = first or found
+            if found != first and source.padding is None:
+                return begin, first
+            begin = int(ids[-1]) + 1
+    except (tf.errors.OpError, ValueError):
+        return begin, first
+    return None, first
 
 
 def finite_examples(batch: Any) -> tf.Tensor:
