@@ -553,3 +553,10 @@ def test_a_small_models_file_sets_the_trainers_threads_which_a_typed_number_chan
     assert threads() == threads("trainer=keras") == threads("debug=limit") == (1, -1)
     assert threads("model=cnn") == (0, 0)
     assert threads("trainer.inter_op_threads=2") == (1, 2)
+
+
+def test_a_reference_to_what_nothing_sets_names_that_and_what_to_do(conf):
+    (conf / "data" / "mine.yaml").write_text("_target_: module.Data\nbatch_size: 7\n")
+    message = r"nothing sets data\.classes, which a file of conf/ refers to; add it to a file"
+    with pytest.raises(ConfigError, match=message):
+        load_config(["data=mine", "model=mlp"])

@@ -18,14 +18,22 @@ from yaml import YAMLError
 
 from ..errors import ConfigError
 from .experiments import expanded
-from .overrides import change, expand_home, is_allowed, nearest_to, split_setting, values_in
+from .overrides import (
+    change,
+    expand_home,
+    is_allowed,
+    is_moved,
+    nearest_to,
+    split_setting,
+    values_in,
+)
 from .targets import CONF, PACKAGE, check_trusted, instantiate
 
 __all__ = ["CONF", "instantiate", "load_config"]
 
 # What a resumed run may not change: the weights would belong to neither setting.
 FIXED = ("seed", "data.", "model.", "trainer.seed", "trainer.limit_batches")
-# But for how its data are read, and where they are, whatever the setting's name: see _moved.
+# But for how its data are read, and where they are, whatever the setting's name: see is_moved.
 FREE = re.compile(r"data\.(memory_fraction|parallel_calls|directory|path|pattern)")
 READING = re.compile(r"data\.(batch_size|shuffle_buffer)")  # nor by a command that trains nothing
 
@@ -74,8 +82,7 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         config = _compose("train" if command else name, [*chosen, *command])
         _check_targets(config, choices)
         typed = changes.get("run_dir") or changes.get("trainer.run_dir") or config.run_dir
-        typed = os.path.expanduser(typed)
-        run_dir = str(OmegaConf.create({"run_dir": typed}).run_dir)
+        run_dir = str(OmegaConf.create({"run_dir": os.path.expanduser(typed)}).run_dir)
         before = None
         if run_dir and "trainer" in config:  # not of a sweep
             before = _load(run_dir, name, arguments)
@@ -97,6 +104,12 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         mark = getattr(error, "problem_mark", None)
         if mark:
             line = f"{mark.name}, line {mark.line + 1}: {getattr(error, 'problem', line)}"
+        missing = re.search(r"Interpolation key '([\w.]+)' not found", line)
+        if missing:
+            line = (
+                f"nothing sets {missing[1]}, which a file of conf/ refers to; add it to a file, as "
+                "that of the data set, or write a value in place of the reference"
+            )
         for group, choice in choices.items():
             if f"Could not override '{PLACES.get(group, group)}'" in line:
                 line = f"{group}={choice} has no place here; leave it out"
@@ -205,7 +218,7 @@ def _check_same(
         and not any(each.fullmatch(key) for each in free)
         and not OmegaConf.is_dict(old.get(key))
         and old.get(key) != new.get(key)
-        and not (key.startswith("data.") and _moved(old.get(key), new.get(key)))
+        and not (key.startswith("data.") and is_moved(old.get(key), new.get(key)))
         and not is_allowed(key, now.trainer.allow_changes)
     }
     if different:
@@ -214,18 +227,6 @@ def _check_same(
             "them as they were, start a new run, or if you mean it add "
             f"trainer.allow_changes=[{','.join(different)}]"
         )
-
-
-def _moved(old: Any, new: Any) -> bool:
-    """Whether both are paths, or lists of them, of one name in different directories."""
-    olds, news = (value if isinstance(value, list) else [value] for value in (old, new))
-    pairs = [(str(a).rstrip("/\\"), str(b).rstrip("/\\")) for a, b in zip(olds, news)]
-    return len(olds) == len(news) and all(
-        re.split(r"[/\\]", a)[-1] == re.split(r"[/\\]", b)[-1]
-        # A query has blanks, too, and slashes.
-        and (not re.search(r"\s", b) or os.path.isdir(os.path.dirname(b)))
-        for a, b in pairs
-    )
 
 
 def _register(conf: str) -> dict[str, list[str]]:

@@ -115,3 +115,15 @@ def nearest_to(name: str, known: Sequence[str]) -> str:
 def is_allowed(key: str, allowed: Sequence[str]) -> bool:
     """Whether `trainer.allow_changes` names a setting, or what holds it."""
     return any(f"{key}.".startswith(f"{each}.") for each in allowed)
+
+
+def is_moved(old: Any, new: Any) -> bool:
+    """Whether both are paths, or lists of them, of one name in different directories."""
+    olds, news = (value if isinstance(value, list) else [value] for value in (old, new))
+    pairs = [(str(a).rstrip("/\\"), str(b).rstrip("/\\")) for a, b in zip(olds, news)]
+    return len(olds) == len(news) and all(
+        re.split(r"[/\\]", a)[-1] == re.split(r"[/\\]", b)[-1]
+        # A query has blanks, too, and slashes.
+        and (not re.search(r"\s", b) or os.path.isdir(os.path.dirname(b)))
+        for a, b in pairs
+    )
