@@ -215,7 +215,8 @@ def test_a_terminal_shows_a_bar_with_the_log_lines_above_it(tmp_path, monkeypatc
 
 def test_what_is_no_terminal_gets_the_log_lines_alone(tmp_path, monkeypatch):
     shown = trained_with_progress(tmp_path, monkeypatch, io.StringIO())
-    assert [line[:10] for line in shown.splitlines()] == ["LINE step "] * 2 + ["LINE the e"]
+    lines = [line for line in shown.splitlines() if "checkpoint" not in line.lower()]
+    assert [line[:10] for line in lines] == ["LINE step "] * 2 + ["LINE the e"]
 
 
 def test_a_range_of_steps_is_traced_operation_by_operation(tmp_path):

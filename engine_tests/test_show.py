@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from matplotlib.image import imread
 from my_project.data import Dataset
+from my_project.data.digits import Digits
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
 from my_project.engine.input.sizes import reading_mode, summary
@@ -151,12 +152,14 @@ def test_the_summary_of_nested_data_without_classes_names_each_part(capsys):
     assert "'picture': 'float32 [?, 4, 5, 3]'" in printed
 
 
-def test_the_log_says_in_which_mode_records_are_read_and_why(digits, caplog):
+def test_the_log_says_in_which_mode_records_are_read_and_why(digits, digits_directory, caplog):
     digits.prepare()
     with tf.Graph().as_default(), caplog.at_level(logging.INFO):
         digits.batches("train", training=True)
     size = f"{digits.bytes_in_memory('train') / 1e6:.1f} MB"
     assert caplog.messages[-1].startswith(f"train: 640 records, {size}, held in memory (data.")
-    digits.memory_fraction = 0.0
-    assert reading_mode(digits, "train").startswith("0.5 MB, streamed (data.memory_fraction: 0% of")
+    streamed = Digits(digits_directory, 640, 130, memory_fraction=0.0)
+    streamed.prepare()
+    start = "0.5 MB, streamed (data.memory_fraction: 0% of"
+    assert reading_mode(streamed, "train").startswith(start)
     assert "not known" in reading_mode(Words(), "train")
