@@ -239,7 +239,10 @@ def test_a_signal_before_the_first_step_ends_the_process_at_once(start, tmp_path
     assert start("trainer.last_step=5", "trainer.hooks=[]").wait() == 0  # no obstacle is left
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "show", "benchmark"])
+COMMANDS = ["train", "reproduce", "evaluate", "predict", "export", "show", "benchmark"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_control_c_while_a_command_loads_ends_it_without_a_stack_trace(tmp_path, name):
     (tmp_path / "omegaconf.py").write_text(f"import os\nos.kill(os.getpid(), {signal.SIGINT:d})")
     found = subprocess.run(

@@ -43,8 +43,16 @@ def test_another_result_is_said_in_a_table_and_by_the_exit_code(conf, tmp_path, 
     assert "2 ± 0.1" in shown[0]
 
 
+def test_training_that_fails_before_it_began_leaves_no_directory(conf, tmp_path, monkeypatch):
+    conf(f"mine: {{{SETTINGS}, expected: {{loss: 0}}, tolerance: 0.1}}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="batch_size"):
+        reproduce(["experiment=mine", "data.batch_size=0"])
+    assert os.listdir("runs") == []
+
+
 def test_an_unknown_or_incomplete_one_is_refused_in_one_line(conf):
-    conf(f"mine: {{{SETTINGS}, expected: {{}}, tolerance: 0.1}}\nhalf: {{{SETTINGS}}}")
+    conf(f"mine: {{{SETTINGS}, expected: {{loss: 1}}, tolerance: 0.1}}\nhalf: {{{SETTINGS}}}")
     with pytest.raises(
         ConfigError, match=r"experiment=mime: .*one of mine, half; did you mean mine"
     ):
@@ -53,6 +61,15 @@ def test_an_unknown_or_incomplete_one_is_refused_in_one_line(conf):
         load_config(["experiment=half"])
     with pytest.raises(ConfigError, match="found no experiment=NAME"):
         reproduce([])
+    for half in ("expected: {}", "expected: {loss: x}", "settings: data=digits", "tolerance: .nan"):
+        key, _, text = half.partition(": ")
+        parts = {"settings": "[seed=1]", "expected": "{loss: 1}", "tolerance": "1", key: text}
+        conf("mine:\n" + "".join(f"  {key}: {text}\n" for key, text in parts.items()))
+        with pytest.raises(ConfigError, match="mine is incomplete"):
+            load_config(["experiment=mine"])
+    conf("")
+    with pytest.raises(ConfigError, match=r"experiments\.yaml: found no keys"):
+        load_config(["experiment=mine"])
     conf("mine: [")
     with pytest.raises(ConfigError, match=r"experiments\.yaml: .*expected a key for each"):
         load_config(["experiment=mine"])

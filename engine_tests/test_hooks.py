@@ -438,10 +438,10 @@ def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, mon
     start = next(number for number, line in enumerate(lines) if "weights" in line)
     assert lines[start].endswith("mlp: 12,730 weights, 12,714 of them trained")
     assert lines[start + 1 : start + 5] == [
-        "  mlp/dense/kernel    [784, 16]  12,544",
-        "  mlp/dense_1/kernel  [16, 10]      160",
-        "  mlp/dense_1/bias    [10]           10",
-        "  mlp/dense/bias      [16]           16  not trained",
+        "  mlp/dense/kernel    (784, 16)  12,544",
+        "  mlp/dense_1/kernel  (16, 10)      160",
+        "  mlp/dense_1/bias    (10,)          10",
+        "  mlp/dense/bias      (16,)          16  not trained",
     ]
     monkeypatch.setattr(lifecycle, "MOST_SHOWN", 1)
     with tf.Graph().as_default():
@@ -449,6 +449,11 @@ def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, mon
         model(tf.zeros([1, 784]))
         lifecycle.log_variables(model)
     assert caplog.messages[-1].splitlines()[1:] == [
-        "  mlp/dense/kernel  [784, 16]  12,544",
+        "  mlp/dense/kernel  (784, 16)  12,544",
         "  and 3 smaller variables",
     ]
+    with tf.Graph().as_default():
+        zeros = tf.placeholder_with_default(tf.zeros([2]), None)
+        model.free = tf.Variable(zeros, name="free", validate_shape=False)
+        lifecycle.log_variables(model)
+    assert caplog.messages[-1].endswith("and 4 smaller variables")  # of unknown shape, too

@@ -9,6 +9,7 @@ expected to find. Exit codes: those of train, and 1 if the result is another.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -27,15 +28,20 @@ def reproduce(arguments: list[str]) -> int:
     if not names:
         raise ConfigError("found no experiment=NAME; expected a key of conf/experiments.yaml")
     experiment = read_experiment(names[-1])
-    run_dir = load_config(arguments).run_dir or new_directory(names[-1])
+    run_dir = load_config(arguments).run_dir
     # Not above: an error in the settings need not wait for TensorFlow.
     from .train.__main__ import train
 
-    code = train([*arguments, f"run_dir={run_dir}"])
+    run_dir = run_dir or new_directory(names[-1])
+    try:
+        code = train([*arguments, f"run_dir={run_dir}"])
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(run_dir)  # if it is empty, for training failed before it began
     if code:
         return code
     lines = read_metrics(os.path.join(run_dir, "metrics.jsonl"))
-    found = [line for line in lines if line["split"] != "train"][-1]
+    found = ([line for line in lines if line["split"] != "train"] or [{}])[-1]
     rows = []
     for name, expected in experiment["expected"].items():
         value, tolerance = found.get(name), experiment["tolerance"]

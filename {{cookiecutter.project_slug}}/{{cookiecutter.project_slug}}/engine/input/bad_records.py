@@ -172,7 +172,7 @@ def _first_bad_batch(
             if found != first and source.padding is None:
                 return begin, first
             begin = int(ids[-1]) + 1
-    except (tf.errors.OpError, ValueError):
+    except (tf.errors.OpError, ValueError):  # a bad batch, or data that make no batches at all
         return begin, first
     return None, first
 

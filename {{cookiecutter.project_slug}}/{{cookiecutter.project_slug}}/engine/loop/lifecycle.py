@@ -115,15 +115,15 @@ def log_variables(model: Model) -> None:
     """Logs how many weights a model has, and each variable's shape: of many, the largest."""
     trained = {variable.op.name for variable in model.trainable_variables}
     shapes = {variable.op.name: variable.shape for variable in model.variables}
-    sizes = {name: shape.num_elements() for name, shape in shapes.items()}
+    sizes = {name: shape.num_elements() or 0 for name, shape in shapes.items()}  # 0: unknown
     largest = sorted(sizes, key=lambda name: -sizes[name])[:MOST_SHOWN]
     rows = [
-        (name, str(shapes[name].as_list()), f"{size:,}", "" if name in trained else "not trained")
+        (name, str(shapes[name]), f"{size:,}", "" if name in trained else "not trained")
         for name, size in sizes.items()
         if name in largest
     ]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    count = sum(sizes[name] for name in trained)
+    count = sum(size for name, size in sizes.items() if name in trained)
     lines = [f"{model.name}: {sum(sizes.values()):,} weights, {count:,} of them trained"]
     lines += [f"  {a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
     if len(sizes) > len(rows):

@@ -124,7 +124,8 @@ class Run:
     def _holds_results(self) -> bool:
         paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]
         # In a cluster, too, where others write their logs into it.
-        paths += glob.glob(f"{glob.escape(self.directory)}/[we]*r-[0-9]*")
+        for role in ("worker", "evaluator"):
+            paths += glob.glob(f"{glob.escape(self.directory)}/{role}-[0-9]*")
         return any(map(os.path.exists, paths))
 
     @contextlib.contextmanager

@@ -36,6 +36,8 @@ def read_experiment(name: str) -> dict[str, Any]:
     except (OSError, OmegaConfBaseException, YAMLError) as error:
         problem = str(error).splitlines()[0]
         raise ConfigError(f"{path}: {problem}; expected a key for each experiment") from None
+    if not known or not isinstance(known, dict):
+        raise ConfigError(f"{path}: found no keys; expected one for each experiment")
     if name not in known:
         raise ConfigError(
             f"experiment={name}: there is no such experiment in {path}; expected one of "
@@ -43,9 +45,10 @@ def read_experiment(name: str) -> dict[str, Any]:
         )
     experiment = known[name]
     try:
-        texts = all(isinstance(text, str) for text in experiment["settings"])
-        numbers = [*experiment["expected"].values(), experiment["tolerance"]]
-        complete = texts and all(map(math.isfinite, numbers))
+        settings, expected = experiment["settings"], experiment["expected"]
+        texts = isinstance(settings, list) and all(isinstance(text, str) for text in settings)
+        numbers = all(map(math.isfinite, [*expected.values(), experiment["tolerance"]]))
+        complete = texts and expected and numbers
     except (KeyError, TypeError, AttributeError):
         complete = False
     if not complete:
