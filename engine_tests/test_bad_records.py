@@ -139,6 +139,28 @@ def test_what_convert_accepts_is_no_bad_record(directory):
     bad_records.find_bad_record(Ignores(directory, [2, 2, 1], 10), "train")
 
 
+@pytest.mark.parametrize("size", [3, 16])
+def test_a_record_whose_features_alone_are_bad_is_named(read, tmp_path, size):
+    """Nothing but the features fails: what leads to the labels is right."""
+    directory = str(tmp_path / "records")
+    for split in ("train", "test"):
+        sizes = [size if number == 6 else 4 for number in range(40)]
+        examples = ({"image": b"x" * n, "label": number % 10} for number, n in enumerate(sizes))
+        write_tfrecords(directory, split, examples, shards=1)
+    with pytest.raises(DataError, match=rf"train-00000-of-00001\.tfrecord: record 7: .*{size}"):
+        read(records(directory))
+
+
+def test_the_split_that_is_read_is_looked_at_first(directory):
+    for split in ("train", "test"):
+        path = f"{directory}/{split}-00001-of-00002.tfrecord"
+        change(path, 3 * record_bytes(path) + 20)
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match=rf"{split}-00001-of-00002\.tfrecord: record 4"):
+            with bad_records.locate_bad_record(records(directory), split):
+                raise tf.errors.DataLossError(None, None, "bad\n\t [[IteratorGetNext]]")
+
+
 def test_records_are_read_one_by_one_in_a_bad_batch_alone(directory, monkeypatch):
     class Pairs(TFRecords):
         def decode(self, example):

@@ -103,6 +103,30 @@ def test_a_value_that_begins_with_a_tilde_is_in_the_home_directory(tmp_path, mon
     assert load_config(typed[1:]) == config
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["run_dir=gs://bucket/run"],
+        ["data=mnist", "data.directory=ram://mnist"],
+        ["data=tables", "data.pattern=s3://bucket/{split}.csv"],
+        ["model.warm_start.checkpoint=hdfs://host/run"],
+    ],
+)
+def test_a_path_of_another_file_system_is_refused_by_name(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        load_config(typed)
+    assert f"{typed[-1]}: found a path of another file system" in str(raised.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_directory_of_another_file_system_is_refused_in_python_too():
+    from my_project.engine.run.run import Run
+
+    with pytest.raises(ConfigError, match="run_dir=ram://run: found a path of another file"):
+        Run("ram://run")
+
+
 def test_a_run_resumes_with_its_own_settings_and_the_changes_typed_now(run):
     config = load_config([f"run_dir={run}", "trainer.last_step=50"])
     assert config.data._target_.endswith(".Digits")

@@ -35,7 +35,7 @@ def show(arguments: list[str]) -> int:
             f"{', '.join(splits_of(dataset))}, and 1 or more"
         )
     dataset.prepare()
-    with locate_bad_record(dataset):
+    with locate_bad_record(dataset, split):
         figure = contact_sheet(dataset, split, config.examples)
         with atomic_write(config.file) as file:
             figure.savefig(file, format="png", bbox_inches="tight")

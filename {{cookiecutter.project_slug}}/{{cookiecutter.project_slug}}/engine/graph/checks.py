@@ -51,6 +51,20 @@ def writes_since(count: int) -> list[tf.Operation]:
     return [op for op in added if WRITES.match(op.type) and op not in initializers]
 
 
+def without_input(made: Iterable[Any], count: int) -> list[Any]:
+    """Those operations and tensors that need no placeholder made after the graph's first `count`.
+
+    A functional Keras model that `build` makes, as of tf.keras.applications, calls its layers once
+    on its own `Input`: what they write and add then, no step can run.
+    """
+    fed: set[tf.Operation] = set()
+    for operation in tf.get_default_graph().get_operations()[count:]:
+        needed = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        if operation.type == "Placeholder" or not fed.isdisjoint(needed):
+            fed.add(operation)
+    return [each for each in made if getattr(each, "op", each) not in fed]
+
+
 def loop_of(operation: tf.Operation) -> str:
     """The name of the innermost while loop that an operation runs in, "" outside of loops."""
     ended = 0  # loops between there and here

@@ -20,6 +20,7 @@ from .checks import (
     check_stateless_random,
     check_writes,
     shape_errors,
+    without_input,
     writes_since,
 )
 from .measures import TAKEN, Measured, Ratio, measured, of_batch
@@ -100,12 +101,14 @@ class GraphModel(tf.keras.layers.Layer):
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
         writes, loaded = weights_loaded(writes_since(operations))
         self.loaded_weights.update(loaded)
+        writes = without_input(writes, operations)
+        updates = without_input(_added(self.updates, updates_before), operations)
         numbers = numbers_of(loss)
         check_no_early_writes(writes, total(numbers))
         check_all_tracked(self, tf.global_variables()[variables:])
         self._check_settings()
         matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
-        train_op = tf.group(self.optimize(numbers, _added(self.updates, updates_before), writes))
+        train_op = tf.group(self.optimize(numbers, updates, writes))
         check_stateless_random([train_op, total(numbers).op])
         check_writes(self, train_op, writes)
         check_global_step(train_op, tf.train.get_or_create_global_step())
@@ -136,6 +139,7 @@ class GraphModel(tf.keras.layers.Layer):
     def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
         """The outputs, and the loss with the regularization losses of this call."""
         before = list(self.losses)
+        operations = len(tf.get_default_graph().get_operations())
         with shape_errors(self):
             outputs = self(features, training=training)
             made = len(tf.get_default_graph().get_operations())
@@ -149,7 +153,7 @@ class GraphModel(tf.keras.layers.Layer):
                         f"{self.name}.loss returned {part}, expected a tensor with a single "
                         "number; take tf.reduce_mean, or the sum of several losses"
                     )
-        added = _added(self.losses, before)
+        added = without_input(_added(self.losses, before), operations)
         if not added:
             return outputs, loss
         if isinstance(loss, dict):

@@ -57,8 +57,12 @@ def check_same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 @contextlib.contextmanager
-def locate_bad_record(source: Source) -> Iterator[None]:
+def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
     """Turns an error of TensorFlow that bad data caused into one that names the record.
+
+    Args:
+        source: prepared.
+        split: the one that is read, looked at before the others.
 
     Raises:
         DataError: see `find_bad_record`; errors of other causes pass as they are.
@@ -82,8 +86,8 @@ def locate_bad_record(source: Source) -> Iterator[None]:
                 f"classes, {type(source).__name__} has {declared}; set model.classes"
             ) from None
         logger.warning("bad data; reading them again to find the record")
-        for split in splits_of(source):
-            find_bad_record(source, split, classes)
+        for each in sorted(splits_of(source), key=lambda each: each != split):
+            find_bad_record(source, each, classes)
         raise
 
 
@@ -156,9 +160,9 @@ def _first_bad_batch(
 
     @native
     def look(ids: tf.Tensor, record: Any) -> Any:
-        with tf.control_dependencies(convert(record)):
-            shapes = [tf.shape(array)[1:] for array in tf.nest.flatten(record)]
-            return (tf.identity(ids), *shapes)
+        shapes = [tf.shape(array)[1:] for array in tf.nest.flatten(record)]
+        # All of them are fetched: what nobody fetches, TensorFlow need not compute.
+        return ids, tuple(shapes), tuple(convert(record))
 
     def looked() -> tf.data.Dataset:
         elements = decoded(source, elements_of(source, split))
@@ -166,8 +170,8 @@ def _first_bad_batch(
 
     begin, first = 0, ""
     try:
-        for ids, *shapes in iterate(looked):
-            found = str(shapes)
+        for ids, shapes, _ in iterate(looked):
+            found = str(list(shapes))
             first = first or found
             if found != first and source.padding is None:
                 return begin, first

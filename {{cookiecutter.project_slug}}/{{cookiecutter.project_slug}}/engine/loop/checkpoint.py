@@ -72,7 +72,8 @@ class CheckpointHook(EveryHook):
                     with contextlib.suppress(FileNotFoundError):  # it cannot be saved
                         position.rewind(self._session, step)
                 self.save_last(step)
-                logger.warning("an error ends training; step %d is saved", step)
+                if step:  # else nothing of the run is kept
+                    logger.warning("an error ends training; step %d is saved", step)
             except (OSError, RuntimeError, tf.errors.OpError) as failed:
                 reason = str(failed).partition("\n")[0]
                 logger.warning("what follows the last checkpoint cannot be saved: %s", reason)

@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ..errors import ConfigError, RunError
-from ..settings.overrides import is_allowed
+from ..settings.overrides import check_local, is_allowed
 from .files import atomic_write, new_directory
 from .lock import locked
 from .start import changes, check_same_files, describe_start
@@ -42,6 +42,7 @@ class Run:
         self._set_paths(directory)
 
     def _set_paths(self, directory: str) -> None:
+        check_local("run_dir", directory)
         pattern = re.search(r"[][*?]" if os.name == "nt" else r"[][*?\\]", directory)
         if pattern:
             raise ConfigError(

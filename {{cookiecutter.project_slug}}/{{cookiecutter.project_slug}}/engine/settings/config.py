@@ -20,9 +20,9 @@ from ..errors import ConfigError
 from .experiments import expanded
 from .overrides import (
     change,
-    expand_home,
     is_allowed,
     is_moved,
+    make_local,
     nearest_to,
     split_setting,
     values_in,
@@ -88,13 +88,13 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
             before = _load(run_dir, name, arguments)
         if before is None:
             change(config, changes, values_in(config), options)
-            expand_home(config)
+            make_local(config)
             return config
         old = values_in(before)
         now = _resumed(before, config, choices, run_dir)
         # A setting that is newer than the run has the default of its class until it is typed.
         change(now, changes, {**values_in(config), **values_in(now)}, options)
-        expand_home(now)
+        make_local(now)
         free = [FREE] if name == "train" else [FREE, READING]
         _check_same(old, now, changes, free)
         return now

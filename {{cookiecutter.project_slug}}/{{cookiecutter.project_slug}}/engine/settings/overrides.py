@@ -15,6 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError
 
+# Only TensorFlow reads them; a run needs locks, renaming and sizes of files, too.
+REMOTE = re.compile(r"(abfss?|az|gs|har|hdfs|ram|s3[an]?|viewfs)://")
+
 
 def split_setting(argument: str) -> tuple[str, str]:
     """key=value -> (key, value as text); raises ConfigError."""
@@ -47,11 +50,26 @@ def change(
         OmegaConf.update(config, key, value)
 
 
-def expand_home(config: DictConfig) -> None:
-    """Makes ~ the home directory where a value begins with it: a shell does not, behind an =."""
+def make_local(config: DictConfig) -> None:
+    """Makes ~ the home directory where a value begins with it: a shell does not, behind an =.
+
+    Raises:
+        ConfigError: a value is no path of this machine; see `check_local`.
+    """
     for key, value in values_in(config).items():
+        for each in value if OmegaConf.is_list(value) else [value]:
+            check_local(key, str(each))
         if isinstance(value, str) and value.startswith("~"):
             OmegaConf.update(config, key, os.path.expanduser(value))
+
+
+def check_local(key: str, path: str) -> None:
+    """Raises ConfigError for a path such as gs://bucket/run, on a file system of TensorFlow's."""
+    if REMOTE.match(path):
+        raise ConfigError(
+            f"{key}={path}: found a path of another file system; expected one of this machine; "
+            "copy it here, or mount it, as gcsfuse, s3fs and hdfs-fuse do"
+        )
 
 
 def sweep_values(key: str, text: str) -> list[str]:

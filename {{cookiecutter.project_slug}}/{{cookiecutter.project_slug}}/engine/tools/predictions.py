@@ -37,7 +37,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         # A model may well replace what is NaN among the features.
         finite = finite_examples(features) | finite_examples(outputs)
         session = stack.enter_context(restored.session())
-        stack.enter_context(locate_bad_record(restored.dataset))
+        stack.enter_context(locate_bad_record(restored.dataset, restored.dataset.evaluation_split))
         file = stack.enter_context(atomic_write(path)) if path else sys.stdout.buffer
         session.run(iterator.initializer)
         stack.enter_context(contextlib.suppress(tf.errors.OutOfRangeError))

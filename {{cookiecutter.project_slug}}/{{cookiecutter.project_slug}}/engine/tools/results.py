@@ -25,7 +25,7 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
         raise ConfigError(f"split={split}: expected one of {', '.join(splits_of(dataset))}")
     dataset.prepare()
     pairs: list[Any] = []
-    with restored.graph(), locate_bad_record(dataset):
+    with restored.graph(), locate_bad_record(dataset, split):
         evaluation = Evaluation(model, dataset, split)
         tensors = labels_and_classes(evaluation.labels, model.predict(evaluation.outputs))
         with restored.session() as session:
