@@ -95,8 +95,8 @@ def test_a_compressed_archive_is_refused_with_what_to_do(arrays, tmp_path):
     ("array", "message"),
     [
         (np.asfortranarray(np.zeros((10, 2))), r"shape \(10, 2\) in Fortran order; .* in C order"),
-        (np.zeros([0, 2]), r"found float64 of shape \(0, 2\)"),
-        (np.array(5.0), r"found float64 of shape \(\)"),
+        (np.zeros([0, 2]), r"found shape \(0, 2\), expected one example or more"),
+        (np.array(5.0), r"found shape \(\), expected one"),
         (np.zeros(10, np.complex64), "found complex64 .* of a type in float16, float32"),
         (np.array(["a"] * 10), "found <U1"),
         (np.array([None] * 10), "found object"),

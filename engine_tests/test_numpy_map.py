@@ -115,7 +115,7 @@ def test_an_error_in_the_function_is_one_line_with_its_place(fit, tmp_path):
 
     message = (
         r"^Fails, train split: record 6: .*\.classify raised KeyError in line \d+: 5; "
-        r"fix or remove it$"
+        r"fix or remove it, or change how it is read$"
     )
     with pytest.raises(DataError, match=message):
         fit(tmp_path / "run", dataset=Fails(batch_size=4, memory_fraction=0.0))

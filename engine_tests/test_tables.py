@@ -91,6 +91,17 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
         table(features=["x", "z"])
 
 
+def test_a_star_stands_for_all_columns_of_such_a_name(table, batches, tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text("label,pixel0,pixel1,pixel.,other\n1,2,3,4,5\n")
+    read = lambda *features: batches(table(features=list(features)), "test")[0][0].tolist()
+    assert read("pixel*") == [[2, 3, 4]]
+    assert read("other", "pixel.", "*1") == [[5, 4, 3]]
+    assert read("*") == [[2, 3, 4, 5]]  # the label is not a feature
+    with pytest.raises(DataError, match=r"expected \['image\*'\]"):
+        table(features=["image*"])
+
+
 def test_a_file_with_columns_in_another_order_is_refused(table, tmp_path):
     (tmp_path / "train2.csv").write_text("y,x,label,a name\n")
     message = r"train2\.csv: .*'y', 'x', .*; expected \['x', 'a name', 'label', 'y'\]"
@@ -114,6 +125,7 @@ def test_a_pattern_that_matches_no_file_is_refused(table):
         (b"PK\x03\x04", "is an archive or a spreadsheet"),
         (b"x,a name,label,y\r1,t,1,1\r", "lines end with CR alone"),
         (b"", "the file is empty"),
+        (b'x,a name,label,"y\n"\n1,t,1,1\n', "a name in the first line holds a line break"),
     ],
 )
 def test_what_is_not_plain_csv_is_refused_by_what_it_is(table, tmp_path, contents, message):

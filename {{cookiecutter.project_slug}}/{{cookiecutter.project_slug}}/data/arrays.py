@@ -53,7 +53,8 @@ class Arrays(Dataset):
             if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
                 raise DataError(
                     f"{path}: found {labels.dtype} of shape {labels.shape}, expected integers of "
-                    f"shape {features.shape[:1]}: one for each example of the features"
+                    f"shape {features.shape[:1]}, one for each example of the features; convert "
+                    "them, as by numpy.argmax(labels, 1) or labels.ravel()"
                 )
         check_same_shape(shapes)
 
@@ -118,7 +119,9 @@ def map_array(path: str) -> np.memmap:
             version, _ = np.lib.format.read_magic(file)
             read = f"read_array_header_{min(version, 2)}_0"  # 3 is 2 with names in UTF-8
             shape, fortran_order, dtype = getattr(np.lib.format, read)(file)
-            if fortran_order or dtype.name not in DTYPES or not shape or 0 in shape:
+            if not shape or 0 in shape:
+                raise ValueError(f"found shape {shape}, expected one example or more")
+            if fortran_order or dtype.name not in DTYPES:
                 raise ValueError(
                     f"found {dtype} of shape {shape}{' in Fortran order' * fortran_order}; "
                     f"expected examples in C order of a type in {', '.join(DTYPES)}"
@@ -127,4 +130,7 @@ def map_array(path: str) -> np.memmap:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a readable file") from None
     except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: {error}; save it again, by numpy.save or savez") from None
+        raise DataError(
+            f"{path}: {error}; save it again, by numpy.save (or savez) of "
+            "numpy.ascontiguousarray(examples)"
+        ) from None

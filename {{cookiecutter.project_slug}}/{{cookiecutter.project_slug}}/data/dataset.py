@@ -116,7 +116,7 @@ class Dataset:
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """The error about the number-th record of a file, from 1."""
-        return f"{path}: record {number}: {problem}; fix or remove it"
+        return f"{path}: record {number}: {problem}; fix or remove it, or change how it is read"
 
     def batches(self, split: str, training: bool = False, start_step: Any = 0) -> tf.data.Dataset:
         """Batches of (features, labels): what the subclass gets for it; see docs/flow.md.

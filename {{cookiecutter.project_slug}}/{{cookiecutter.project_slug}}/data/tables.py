@@ -31,7 +31,7 @@ class Table(Dataset):
 
     Args:
         pattern: of the files' paths, with `*` and `?`; {split} stands for train or test.
-        features: names of columns; a number is a name, too.
+        features: names of columns; a number is a name, too, and pixel* all columns of such a name.
         label: the name of the column of the label.
         classes: the number of different labels.
         delimiter: the character between two cells, of ASCII; a tab may be typed as \\t.
@@ -50,7 +50,8 @@ class Table(Dataset):
         super().__init__(**others)
         check_names_split(self, pattern=pattern)
         self.pattern = pattern
-        self.columns = [str(column) for column in (*features, label)]
+        self.features = [str(name) for name in features]
+        self.label_column = str(label)
         self.classes = classes
         self.delimiter = "\t" if delimiter == "\\t" else delimiter
         if not re.fullmatch(r"[\x00-\x7f]", self.delimiter) or self.delimiter in '"\r\n':
@@ -65,14 +66,25 @@ class Table(Dataset):
         first = self.header(paths[0])
         for path in paths:
             header = self.header(path)
-            missing = [column for column in self.columns if column not in header]
-            twice = [column for column in self.columns if header.count(column) > 1]
+            columns = self.columns(header)
+            missing = [column for column in columns if column not in header]
+            twice = [column for column in columns if header.count(column) > 1]
             if missing or twice or header != first:
                 expected = f"each of {twice} once" if twice else f"{missing or first}"
                 raise DataError(
                     f"{path}: the first line names {header}; expected {expected}, in the same "
-                    "order in all files; rename columns, or set data.features and data.label"
+                    "order in all files; set data.features, data.label and data.delimiter, or put "
+                    "a line of names first"
                 )
+
+    def columns(self, header: list[str]) -> list[str]:
+        """The columns of the features, then that of the label."""
+        columns = []
+        for name in self.features:
+            pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+            found = [] if name in header else list(filter(pattern.fullmatch, header))
+            columns += [column for column in found if column != self.label_column] or [name]
+        return [*columns, self.label_column]
 
     def header(self, path: str) -> list[str]:
         """The names in the first line of a file; raises DataError if it is not text."""
@@ -82,6 +94,8 @@ class Table(Dataset):
             problem = next((found for start, found in STARTS.items() if line.startswith(start)), "")
             if not problem and b"\r" in line.rstrip(b"\r\n"):
                 problem = "lines end with CR alone"
+            if line.count(b'"') % 2:
+                problem = problem or "a name in the first line holds a line break"
             if problem or not line:
                 raise ValueError(problem or "the file is empty")
             return next(csv.reader([line.decode("utf-8-sig")], delimiter=self.delimiter), [])
@@ -111,12 +125,13 @@ class Table(Dataset):
     def convert(self, lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """String [batch] -> float32 [batch, columns] and int32 [batch]."""
         header = self.header(self.files(self.training_split)[0])
-        kinds = dict.fromkeys(self.columns, tf.zeros([0], tf.float32))
-        kinds[self.columns[-1]] = tf.zeros([0], tf.int32)
+        columns = self.columns(header)
+        kinds = dict.fromkeys(columns, tf.zeros([0], tf.float32))
+        kinds[self.label_column] = tf.zeros([0], tf.int32)
         # Other columns may hold any text, or none.
         defaults = [kinds.get(column, tf.constant([""])) for column in header]
         cells = dict(zip(header, tf.io.decode_csv(lines, defaults, self.delimiter)))
-        *features, labels = [cells[column] for column in self.columns]
+        *features, labels = [cells[column] for column in columns]
         return tf.stack(features, axis=1), valid_labels(labels, self.classes)
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:

@@ -95,11 +95,19 @@ def count_records(
     return int(run_once(count))
 
 
+def check_not_empty(source: Source, split: str, count: int) -> None:
+    """Raises DataError if a split holds no records."""
+    if count < 1:
+        files = " and ".join(source.files(split_in_files(source, split))[:4])
+        raise DataError(
+            f"{files or type(source).__name__}: the {split} split holds no records; put one or "
+            "more there"
+        )
+
+
 def full_batches(source: Source, split: str, count: int) -> int:
     """The number of full batches in n records; raises DataError if there is not one."""
-    if count == 0:
-        files = " and ".join(source.files(split)[:4]) or type(source).__name__
-        raise DataError(f"{files}: the {split} split holds no records; expected one or more")
+    check_not_empty(source, split, count)
     if count < source.batch_size:
         raise DataError(
             f"{type(source).__name__}: data.batch_size is {source.batch_size}, but the {split} "

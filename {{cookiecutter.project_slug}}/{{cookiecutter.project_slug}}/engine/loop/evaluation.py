@@ -9,10 +9,10 @@ import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ..errors import DataError, RunError
+from ..errors import RunError
 from ..graph.measures import Ratio, Running, quotient
 from ..input.bad_records import find_not_finite
-from ..input.sizes import count_records
+from ..input.sizes import check_not_empty, count_records
 
 
 class Evaluation:
@@ -29,8 +29,7 @@ class Evaluation:
     """
 
     def __init__(self, model: Model, dataset: Dataset, split: str, limit: int = 0) -> None:
-        if count_records(dataset, split, most=1) < 1:
-            raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
+        check_not_empty(dataset, split, count_records(dataset, split, most=1))
         self.split = split
         self._dataset = dataset
         self._averages = model.optimization.averages

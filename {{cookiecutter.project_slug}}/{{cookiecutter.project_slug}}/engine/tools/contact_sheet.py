@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...data.dataset import Dataset
-from ..errors import DataError
 from ..input.elements import iterate
-from ..input.sizes import lengths
+from ..input.sizes import check_not_empty, lengths
 
 
 def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
@@ -29,8 +28,7 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
         count: of examples; fewer if the split holds no more.
     """
     count = min(count, dataset.count(split))
-    if count < 1:
-        raise DataError(f"{type(dataset).__name__}: the {split} split holds no examples")
+    check_not_empty(dataset, split, count)
     examples = list(itertools.islice(_examples(dataset, split), count))
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
