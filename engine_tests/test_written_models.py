@@ -7,7 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.dataset import Dataset
 from my_project.engine.compat import RUNTIME
-from my_project.engine.errors import ModelError
+from my_project.engine.errors import DataError, ModelError
+from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools.saved_model import predict_with, write_saved_model
 from my_project.model import Classifier, Model
 from my_project.train.trainer import SessionTrainer
@@ -153,6 +154,67 @@ def test_layers_made_in_init_have_the_same_names_in_a_second_model_of_a_process(
             names.append([variable.op.name for variable in model.variables])
     assert names[0] == names[1] == names[2]
     assert names[0][0] == "early/dense/kernel"
+
+
+def test_ragged_features_are_refused_with_what_to_do(fit, tmp_path):
+    class RaggedWords(Words):
+        def convert(self, words, bags, labels):
+            return tf.RaggedTensor.from_tensor(bags, padding=-1), labels
+
+    with pytest.raises(DataError, match=r"RaggedWords\.convert: found a RaggedTensor, .*padding"):
+        fit(tmp_path / "run", 5, Table(classes=4), RaggedWords(batch_size=10))
+
+
+class Functional(Classifier):
+    """A functional model that build makes, as those of tf.keras.applications."""
+
+    def build(self, input_shape):
+        layers = tf.keras.layers
+        size = tf.keras.regularizers.l2(0.01)
+        pixels = layers.Input(input_shape[1:])
+        hidden = layers.Dense(8, kernel_regularizer=size, activity_regularizer=size)(pixels)
+        self.network = tf.keras.Model(pixels, layers.BatchNormalization()(hidden))
+        self.logits = layers.Dense(self.classes)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return self.logits(self.network(inputs, training=training))
+
+
+class Subclassed(Classifier):
+    """The same of layers, one after the other."""
+
+    def build(self, input_shape):
+        layers = tf.keras.layers
+        size = tf.keras.regularizers.l2(0.01)
+        self.hidden = layers.Dense(8, kernel_regularizer=size, activity_regularizer=size)
+        self.norm = layers.BatchNormalization()
+        self.logits = layers.Dense(self.classes)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return self.logits(self.norm(self.hidden(inputs), training=training))
+
+
+@pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
+def test_a_functional_model_trains_as_its_layers_do(trainer, tmp_path, variables):
+    class Numbers(Words):
+        def convert(self, words, bags, labels):
+            return tf.cast(bags, tf.float32), labels
+
+    found = []
+    for model in (Functional, Subclassed):
+        run_dir = str(tmp_path / model.__name__)
+        trainer(run_dir=run_dir, last_step=5).fit(
+            model(classes=4, name="model"), Numbers(batch_size=10)
+        )
+        found.append(variables(run_dir))
+    moving = [name for name in found[0] if name.endswith("moving_mean")]
+    assert len(moving) == 1
+    assert np.abs(found[0][moving[0]]).max() > 0
+    assert set(found[0]) == set(found[1])
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], name)
 
 
 def test_a_metric_that_is_added_in_call_is_named_with_what_to_do():

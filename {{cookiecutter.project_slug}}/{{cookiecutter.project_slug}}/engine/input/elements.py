@@ -175,6 +175,11 @@ def to_batch(source: Source, record: Any, keys: tf.Tensor | None = None) -> tupl
     features, labels = source.convert(*arguments(record))
     if keys is not None and source.overrides("augment"):
         features, labels = source.augment(features, labels, keys)
+    if any(isinstance(each, tf.RaggedTensor) for each in tf.nest.flatten((features, labels))):
+        raise DataError(
+            f"{type(source).__name__}.convert: found a RaggedTensor, expected tensors of a batch "
+            "each; return its to_tensor() or to_sparse(), or let `padding` fill records up"
+        )
     return features, labels
 
 
