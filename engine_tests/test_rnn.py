@@ -77,6 +77,22 @@ def test_padding_changes_nothing(kind):
     assert np.abs(changed[0] - whole[0]).max() > 1e-4
 
 
+def test_a_batch_of_empty_sequences_alone_is_as_one_among_others(fit, tmp_path):
+    class Empty(FirstWords):
+        def convert(self, record):
+            nothing = {"sequence": record["sequence"][:, :0], "length": 0 * record["length"]}
+            return nothing, record["sequence"][:, 0]
+
+    model = RNN(units=8, vocabulary=5, classes=5)
+    assert np.isfinite(fit(tmp_path / "run", 3, model, Empty(batch_size=64))["loss"])
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = RNN(units=8)
+        alone = model({"sequence": tf.zeros([2, 0, 4]), "length": 0 * LENGTH})
+        among = model({"sequence": tf.ones([2, 3, 4]), "length": 0 * LENGTH})
+        session.run(tf.global_variables_initializer())
+        np.testing.assert_array_equal(*session.run([alone, among]))
+
+
 def test_one_step_is_the_lstm_of_the_papers():
     sequence = np.random.RandomState(0).randn(1, 1, 3).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -85,5 +85,8 @@ class RNN(Classifier):
                 f"{self.name}: found a sequence of {sequence.dtype.name} with model.vocabulary="
                 f"{self.vocabulary}; expected integers and their number, or float32 and 0"
             )
+        # A batch of empty sequences alone has no time, over which TensorFlow cannot loop.
+        missing = tf.maximum(1 - tf.shape(sequence)[1], 0)
+        sequence = tf.pad(sequence, [[0, 0], [0, missing], *[[0, 0]] * (sequence.shape.rank - 2)])
         mask = tf.sequence_mask(inputs["length"], tf.shape(sequence)[1])
         return self.embed(sequence) if self.vocabulary else sequence, mask

@@ -95,7 +95,8 @@ class Optimization:
     def check_updates(self, last_step: int) -> None:
         """Raises ConfigError if the last steps, or all of them, would change nothing."""
         if self.accumulate > last_step:
-            raise ConfigError(f"model.accumulate={self.accumulate}: no update in {last_step} steps")
+            found = f"model.accumulate={self.accumulate}: no update in {last_step} steps"
+            raise ConfigError(f"{found}; lower it, or train longer")
         cpu = tf.ConfigProto(device_count={"GPU": 0})
         with tf.Graph().as_default(), tf.Session(config=cpu) as session:
             rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))

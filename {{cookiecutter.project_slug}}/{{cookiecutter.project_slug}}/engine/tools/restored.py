@@ -82,7 +82,10 @@ class Restored:
                 self._restore(saver, session)
             except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
                 reason = str(error).partition("\n")[0]
-                raise RunError(f"{self.checkpoint}: cannot be read: {reason}") from None
+                raise RunError(
+                    f"{self.checkpoint}: cannot be read: {reason}; set checkpoint to another, or "
+                    "run the command again if training has just replaced it"
+                ) from None
             yield session
 
     def _restore(self, saver: tf.train.Saver, session: tf.Session) -> None:
