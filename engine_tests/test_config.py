@@ -1,14 +1,19 @@
 """Settings: an error is one line that says what was meant; a run keeps its own."""
 
+import dataclasses
+import glob
 import importlib
+import inspect
 import os
 import pathlib
+import pydoc
 import shutil
 import subprocess
 import sys
 
 import pytest
 from my_project.engine.errors import ConfigError
+from my_project.engine.graph.optimize import Optimization
 from my_project.engine.settings import config as config_module
 from my_project.engine.settings import targets
 from my_project.engine.settings.config import CONF, instantiate, load_config
@@ -101,6 +106,73 @@ def test_a_value_that_begins_with_a_tilde_is_in_the_home_directory(tmp_path, mon
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     assert load_config(typed[1:]) == config
+
+
+def default(kind, name):
+    """What a constructor takes for an argument, or one of those that it passes its others to."""
+    for each in inspect.getmro(kind) if inspect.isclass(kind) else [kind]:
+        parameters = inspect.signature(each).parameters
+        if name in parameters:
+            return parameters[name].default
+    field = Optimization.__dataclass_fields__[name]
+    missing = field.default_factory is dataclasses.MISSING
+    return field.default if missing else field.default_factory()
+
+
+# Where the files of the user are, and what depends on them, has no default in Python.
+THEIRS = {"directory", "features", "labels", "label", "path", "query", "pattern", "shape", "shapes"}
+THEIRS |= {"classes", "height", "width", "channels", "function", "dtypes"}
+# One of its steps is too short for threads; a model cannot set those of a trainer that is made
+# before it.
+THREADS = {"intra_op_threads", "inter_op_threads"}
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (os.path.basename(os.path.dirname(path)), os.path.basename(path)[: -len(".yaml")])
+        for path in sorted(glob.glob(f"{CONF}/*/*.yaml"))
+    ],
+)
+def test_python_and_yaml_have_the_same_defaults(group, choice):
+    node = load_config([f"{group}={choice}"])[group]
+    kind = pydoc.locate(node._target_)
+    skipped = {"_target_", "optimizer", "schedule", "loss", "warm_start", "run_dir"}
+    compared = 0
+    for name in set(node) - skipped - (THREADS if group == "trainer" else set()):
+        value, expected = node[name], default(kind, name)
+        if OmegaConf.is_dict(value):  # of limits, 0 is none
+            value = {key: number for key, number in value.items() if number}
+        elif OmegaConf.is_list(value):
+            value = list(value)
+        if expected is inspect.Parameter.empty:
+            assert group == "data"
+            assert name in THEIRS, name
+        else:
+            expected = list(expected) if isinstance(expected, tuple) else expected
+            assert value == expected, name
+            compared += 1
+    assert compared > 5
+    if group == "model" and "loss" in node:
+        assert node.loss._target_.endswith(".crossentropy")
+    if group == "model":  # made by each: the same optimizer, with the same numbers
+        arguments = {} if choice == "gan" else {"classes": 10}
+        made = [instantiate(node), kind(**arguments)]
+        optimizers = [vars(each.optimization.optimizer) for each in made]
+        numbers = [
+            {k: v for k, v in each.items() if isinstance(v, (int, float))} for each in optimizers
+        ]
+        assert numbers[0] == numbers[1]
+        assert type(made[0].optimization.optimizer) is type(made[1].optimization.optimizer)
+
+
+@pytest.mark.parametrize("path", [f"{CONF}/losses.yaml", f"{CONF}/schedules.yaml"])
+def test_functions_have_the_defaults_of_yaml(path):
+    for name, node in OmegaConf.load(path).items():
+        parameters = inspect.signature(pydoc.locate(node._target_)).parameters
+        for key, value in OmegaConf.to_container(node).items():
+            known = key == "_target_" or parameters[key].default in (inspect.Parameter.empty, value)
+            assert known, (name, key)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from my_project.model.mlp import MLP
 
 from conftest import Normed
 
-SGD = {"optimizer": tf.train.GradientDescentOptimizer, "learning_rate": 0.1}
+SGD = {"optimizer": tf.train.GradientDescentOptimizer, "learning_rate": 0.1, "clip": None}
 
 
 class Slope:
@@ -100,7 +100,7 @@ def test_gradients_of_several_batches_make_one_update_by_their_mean():
 
 
 def test_the_mean_of_several_batches_is_clipped_not_each_of_them():
-    clipped = Optimization(accumulate=2, clip={"value": 1.0}, **SGD)
+    clipped = Optimization(**{**SGD, "accumulate": 2, "clip": {"value": 1.0}})
     assert last(clipped, [[10.0, 3.0], [-9.0, 5.0]])["v"] == pytest.approx([0.95, 1.9])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -64,11 +64,19 @@ class Waves(Sequences):
     Args:
         directory: where the files are drawn.
         classes: the number of frequencies; each is twice the one before.
-        others: buckets, batch_size, seed and more: see `Dataset`.
+        buckets: see `Dataset`.
+        others: batch_size, seed and more: see `Dataset`.
     """
 
-    def __init__(self, directory: str = "datasets/waves", classes: int = 3, **others: Any) -> None:
-        super().__init__(os.path.join(directory, str(classes)), 1, classes, **others)
+    def __init__(
+        self,
+        directory: str = "datasets/waves",
+        classes: int = 3,
+        buckets: Sequence[int] = (25, 50, 75),
+        **others: Any,
+    ) -> None:
+        directory = os.path.join(directory, str(classes))
+        super().__init__(directory, 1, classes, buckets=buckets, **others)
 
     def prepare(self) -> None:
         """Draws the files unless they are there."""

@@ -22,6 +22,8 @@ class CNN(Classifier):
         filters: of the two convolutions, 3 × 3 each.
         hidden: units of the dense layer.
         dropout: the probability of dropping a hidden unit while training.
+        learning_rate: step size of the optimizer.
+        ema_decay: of the averages of the weights that evaluation uses.
         others: classes, and see `Classifier`.
     """
 
@@ -30,9 +32,11 @@ class CNN(Classifier):
         filters: Sequence[int] = (16, 32),
         hidden: int = 128,
         dropout: float = 0.4,
+        learning_rate: float = 2e-3,
+        ema_decay: float = 0.999,
         **others: Any,
     ) -> None:
-        super().__init__(**others)
+        super().__init__(learning_rate=learning_rate, ema_decay=ema_decay, **others)
         check_at_least(1, "model", filters=filters, hidden=hidden)
         if len(filters) != 2:
             raise ConfigError(f"model: found filters={filters}; expected two numbers")

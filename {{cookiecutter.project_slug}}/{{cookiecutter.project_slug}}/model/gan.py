@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+import functools
+from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -22,8 +23,9 @@ class GAN(Model):
         filters: the width of both networks; see `dcgan`.
         spectral_norm: whether to divide the discriminator's kernels by their norm.
         discriminator_updates: for each update of the generator.
+        learning_rate, optimizer: of both networks; see `Optimization`.
         freeze, warm_start, name: see `Model`.
-        optimization: of both networks, with the schedule; see `Optimization`.
+        optimization: the rest of it, with the schedule.
     """
 
     def __init__(
@@ -32,11 +34,14 @@ class GAN(Model):
         filters: int = 32,
         spectral_norm: bool = True,
         discriminator_updates: int = 1,
+        learning_rate: float = 2e-4,
+        optimizer: Callable[..., Any] = functools.partial(tf.train.AdamOptimizer, beta1=0.5),
         freeze: Sequence[str] = (),
         warm_start: dict[str, Any] | None = None,
         name: str | None = None,
         **optimization: Any,
     ) -> None:
+        optimization.update(learning_rate=learning_rate, optimizer=optimizer)
         super().__init__(freeze, warm_start, name, **optimization)
         check_at_least(
             1, "model", discriminator_updates=discriminator_updates, latent=latent, filters=filters

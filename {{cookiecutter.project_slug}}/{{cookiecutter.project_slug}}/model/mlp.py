@@ -17,11 +17,18 @@ class MLP(Classifier):
     Args:
         hidden: units in the hidden layer.
         dropout: the probability of dropping a hidden unit while training.
+        learning_rate: step size of the optimizer.
         others: classes, and see `Classifier`.
     """
 
-    def __init__(self, hidden: int = 256, dropout: float = 0.2, **others: Any) -> None:
-        super().__init__(**others)
+    def __init__(
+        self,
+        hidden: int = 256,
+        dropout: float = 0.2,
+        learning_rate: float = 2e-3,
+        **others: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, **others)
         check_at_least(1, "model", hidden=hidden)
         self.hidden = hidden
         self.dropout_rate = dropout

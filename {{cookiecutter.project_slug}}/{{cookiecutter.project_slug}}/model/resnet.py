@@ -21,6 +21,8 @@ class ResNet(Classifier):
         weight_decay: factor of half the sum of squares of the convolutions' kernels, added to
             the loss.
         momentum: of BatchNorm's averages; the closer to 1, the slower they move.
+        learning_rate: step size of the optimizer.
+        ema_decay: of the averages of the weights that evaluation uses.
         others: classes, and see `Classifier`.
     """
 
@@ -30,9 +32,11 @@ class ResNet(Classifier):
         blocks: int = 1,
         weight_decay: float = 1e-4,
         momentum: float = 0.9,
+        learning_rate: float = 2e-3,
+        ema_decay: float = 0.999,
         **others: Any,
     ) -> None:
-        super().__init__(**others)
+        super().__init__(learning_rate=learning_rate, ema_decay=ema_decay, **others)
         check_at_least(1, "model", filters=filters, blocks=blocks)
         self.filters = tuple(filters)
         self.blocks = blocks

@@ -24,6 +24,8 @@ class RNN(Classifier):
         vocabulary: size, above every number of int32 sequences; 0 for other features.
         embedding: the size of the vector of each number of the vocabulary.
         dropout: the probability of dropping a unit of the last state while training.
+        learning_rate: step size of the optimizer.
+        ema_decay: of the averages of the weights that evaluation uses.
         others: classes, and see `Classifier`.
     """
 
@@ -33,9 +35,11 @@ class RNN(Classifier):
         vocabulary: int = 0,
         embedding: int = 32,
         dropout: float = 0.2,
+        learning_rate: float = 4e-3,
+        ema_decay: float = 0.999,
         **others: Any,
     ) -> None:
-        super().__init__(**others)
+        super().__init__(learning_rate=learning_rate, ema_decay=ema_decay, **others)
         check_at_least(1, "model", units=units, embedding=embedding)
         check_at_least(0, "model", vocabulary=vocabulary)
         self.units = units

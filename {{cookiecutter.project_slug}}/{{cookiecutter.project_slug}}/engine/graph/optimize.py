@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, ContextManager, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -53,7 +53,7 @@ class Optimization:
     learning_rate: float = 1e-3
     schedule: Callable[[tf.Tensor], tf.Tensor | float] = lambda global_step: 1.0
     optimizer: Any = tf.train.AdamOptimizer
-    clip: dict[str, float] | None = None
+    clip: dict[str, float] | None = field(default_factory=lambda: {"global_norm": 5.0})
     accumulate: int = 1
     ema_decay: float = 0.0
     loss_scale: float = 0.0

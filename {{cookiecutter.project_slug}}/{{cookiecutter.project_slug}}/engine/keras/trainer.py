@@ -48,9 +48,10 @@ class KerasTrainer(SessionTrainer):
     def __init__(
         self,
         callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+        evaluate_every_n_steps: int = 0,
         **others: Any,
     ) -> None:
-        super().__init__(**others)
+        super().__init__(evaluate_every_n_steps=evaluate_every_n_steps, **others)
         for name in UNUSED:
             if getattr(self, name):
                 raise ConfigError(

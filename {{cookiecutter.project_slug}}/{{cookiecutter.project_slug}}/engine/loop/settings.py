@@ -45,7 +45,7 @@ class TrainerSettings:
     histograms: bool = False  # there, of weights and gradients; 0.1 s for a million weights
     checkpoint_every_n_steps: int = 1000  # the last step has one, too
     checkpoint_every_n_secs: float = 0.0
-    evaluate_every_n_steps: int = 0  # the last step has one, too
+    evaluate_every_n_steps: int = 500  # the last step has one, too
     evaluate_every_n_secs: float = 0.0
     max_to_keep: int = 5  # newest checkpoints; 0 keeps all
     keep_checkpoint_every_n_hours: float = 10000.0  # in addition, one for each n hours is kept
