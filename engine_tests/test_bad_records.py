@@ -156,9 +156,10 @@ def test_the_split_that_is_read_is_looked_at_first(directory):
         path = f"{directory}/{split}-00001-of-00002.tfrecord"
         change(path, 3 * record_bytes(path) + 20)
     for split in ("train", "test"):
-        with pytest.raises(DataError, match=rf"{split}-00001-of-00002\.tfrecord: record 4"):
-            with bad_records.locate_bad_record(records(directory), split):
-                raise tf.errors.DataLossError(None, None, "bad\n\t [[IteratorGetNext]]")
+        located = bad_records.locate_bad_record(records(directory), split)
+        message = rf"{split}-00001-of-00002\.tfrecord: record 4"
+        with pytest.raises(DataError, match=message), located:
+            raise tf.errors.DataLossError(None, None, "bad\n\t [[IteratorGetNext]]")
 
 
 def test_records_are_read_one_by_one_in_a_bad_batch_alone(directory, monkeypatch):

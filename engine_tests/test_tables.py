@@ -94,7 +94,10 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(table):
 def test_a_star_stands_for_all_columns_of_such_a_name(table, batches, tmp_path):
     for name in FILES:
         (tmp_path / name).write_text("label,pixel0,pixel1,pixel.,other\n1,2,3,4,5\n")
-    read = lambda *features: batches(table(features=list(features)), "test")[0][0].tolist()
+
+    def read(*features):
+        return batches(table(features=list(features)), "test")[0][0].tolist()
+
     assert read("pixel*") == [[2, 3, 4]]
     assert read("other", "pixel.", "*1") == [[5, 4, 3]]
     assert read("*") == [[2, 3, 4, 5]]  # the label is not a feature

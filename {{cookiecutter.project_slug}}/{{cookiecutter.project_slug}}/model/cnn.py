@@ -22,8 +22,7 @@ class CNN(Classifier):
         filters: of the two convolutions, 3 × 3 each.
         hidden: units of the dense layer.
         dropout: the probability of dropping a hidden unit while training.
-        learning_rate: step size of the optimizer.
-        ema_decay: of the averages of the weights that evaluation uses.
+        learning_rate, ema_decay: see `Optimization`.
         others: classes, and see `Classifier`.
     """
 

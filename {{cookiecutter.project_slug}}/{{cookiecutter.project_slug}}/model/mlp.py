@@ -22,11 +22,7 @@ class MLP(Classifier):
     """
 
     def __init__(
-        self,
-        hidden: int = 256,
-        dropout: float = 0.2,
-        learning_rate: float = 2e-3,
-        **others: Any,
+        self, hidden: int = 256, dropout: float = 0.2, learning_rate: float = 2e-3, **others: Any
     ) -> None:
         super().__init__(learning_rate=learning_rate, **others)
         check_at_least(1, "model", hidden=hidden)

@@ -21,8 +21,7 @@ class ResNet(Classifier):
         weight_decay: factor of half the sum of squares of the convolutions' kernels, added to
             the loss.
         momentum: of BatchNorm's averages; the closer to 1, the slower they move.
-        learning_rate: step size of the optimizer.
-        ema_decay: of the averages of the weights that evaluation uses.
+        learning_rate, ema_decay: see `Optimization`.
         others: classes, and see `Classifier`.
     """
 

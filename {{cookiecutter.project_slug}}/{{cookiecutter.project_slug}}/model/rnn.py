@@ -24,8 +24,7 @@ class RNN(Classifier):
         vocabulary: size, above every number of int32 sequences; 0 for other features.
         embedding: the size of the vector of each number of the vocabulary.
         dropout: the probability of dropping a unit of the last state while training.
-        learning_rate: step size of the optimizer.
-        ema_decay: of the averages of the weights that evaluation uses.
+        learning_rate, ema_decay: see `Optimization`.
         others: classes, and see `Classifier`.
     """
 

@@ -51,24 +51,14 @@ class BestHook(AfterEvaluationHook):
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, "model.ckpt")
         remove_unfinished(path)
-        prefix = self._saver.save(
-            run_context.session,
-            path,
-            step,
-            write_meta_graph=False,
-            write_state=False,  # else the saver would forget the run's other checkpoints
-        )
-        numbers = self.evaluate.results
-        metrics = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-        path = os.path.join(self.directory, "best.json")
-        best = {
-            "step": step,
-            "metric": self.metric,
-            "value": value,
-            "metrics": metrics,
-            "checkpoint": os.path.basename(prefix),
-        }
-        with atomic_write(path) as file:
+        # With its state, the saver would forget the run's other checkpoints.
+        alone = {"write_meta_graph": False, "write_state": False}
+        prefix = self._saver.save(run_context.session, path, step, **alone)
+        means = self.evaluate.results.items()
+        metrics = {name: x if math.isfinite(x) else None for name, x in means}
+        best = {"step": step, "metric": self.metric, "value": value, "metrics": metrics}
+        best["checkpoint"] = os.path.basename(prefix)
+        with atomic_write(os.path.join(self.directory, "best.json")) as file:
             file.write(json.dumps(best, indent=2).encode())
         # Only now that best.json names the new one.
         for path in glob.glob(os.path.join(glob.escape(self.directory), "model.ckpt-*.*")):
