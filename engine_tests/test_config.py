@@ -175,6 +175,26 @@ def test_functions_have_the_defaults_of_yaml(path):
             assert known, (name, key)
 
 
+def test_show_prints_the_settings_with_those_marked_that_are_not_the_defaults(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    typed = ["data=digits", "model.hidden=64", "trainer.profile_steps=[3,4]", "seed=7"]
+    assert train([*typed, "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert OmegaConf.create(shown) == OmegaConf.create(
+        OmegaConf.to_container(load_config(typed), resolve=True)
+    )
+    marked = [line.strip() for line in shown.splitlines() if "  # " in line]
+    assert "hidden: 64  # default: 256" in marked
+    assert "profile_steps: [3, 4]  # default: []" in marked
+    assert "drawing_seed: 1  # no default" in marked  # of MNIST
+    assert not any("batch_size" in line for line in marked)
+    assert train(["--show"]) == 0
+    assert "# " not in capsys.readouterr().out
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "typed",
     [

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ from my_project.model.mlp import MLP
 from my_project.train.hooks.best import BestHook, read_best
 from my_project.train.hooks.early_stop import EarlyStopHook
 from my_project.train.hooks.evaluate import EvaluateHook
+from my_project.train.hooks.every import EveryHook
 from my_project.train.hooks.summary import SummaryHook
 from omegaconf import OmegaConf
 
@@ -317,7 +319,7 @@ def test_steps_inside_the_graph_leave_the_same_files_and_stop_at_the_same_step(f
 
 def test_patience_without_evaluations_is_refused(fit, tmp_path):
     with pytest.raises(ConfigError, match="there is only the last one"):
-        fit(tmp_path / "run", patience=2)
+        fit(tmp_path / "run", patience=2, evaluate_every_n_steps=0)
     assert not (tmp_path / "run").exists()
 
 
@@ -457,3 +459,16 @@ def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, mon
         model.free = tf.Variable(zeros, name="free", validate_shape=False)
         lifecycle.log_variables(model)
     assert caplog.messages[-1].endswith("and 4 smaller variables")  # of unknown shape, too
+
+
+def test_the_speed_that_is_logged_is_that_of_training_alone(fit, tmp_path):
+    class Slow(EveryHook):
+        def act(self, session, step, values):
+            time.sleep(1.0)
+
+    fit(tmp_path / "run", 40, hooks=[Slow(every_n_steps=10)], log_every_n_steps=20)
+    with open(tmp_path / "run" / "metrics.jsonl") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == "train"]
+    # Ten steps of 64 examples in two seconds would be 640 examples per second.
+    assert [row["step"] for row in rows] == [1, 20, 40]
+    assert rows[-1]["examples_per_sec"] > 3 * 640

@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 143,
-    "lines": 11700,
-    "lines of the package": 9540,
+    "files": 144,
+    "lines": 11750,
+    "lines of the package": 9590,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,

@@ -3,6 +3,7 @@
     python -m <package>.train                                    MNIST, the MLP, 2,000 steps
     python -m <package>.train data=digits model.hidden=64        other choices and values
     python -m <package>.train run_dir=runs/x trainer.last_step=5000    resume a run
+    python -m <package>.train model=cnn --show                         the settings alone
     python -m <package>.train -m model=mlp,cnn seed=1,2,3              each combination, and a table
     python -m <package>.train -m seed=range(1,9) jobs=4                four at a time
     python -m <package>.train -m run_dir=runs/y seed=1,2,3             resume a sweep
@@ -19,6 +20,7 @@ import sys
 from omegaconf import OmegaConf
 
 from ..engine.settings.config import instantiate, load_config
+from ..engine.settings.tree import print_settings
 from ..engine.tools.command import run_command
 
 
@@ -28,6 +30,8 @@ def train(arguments: list[str]) -> int:
         from ..engine.sweep.sweep import sweep
 
         return sweep([text for text in arguments if text not in ("-m", "--multirun")])
+    if "--show" in arguments:
+        return print_settings([text for text in arguments if text != "--show"])
     config = load_config(arguments)
     dataset = instantiate(config.data)
     model = instantiate(config.model)

@@ -29,10 +29,11 @@ class EveryHook(tf.train.SessionRunHook):
         for hook in hooks: hook.close()                 # always
 
     Args:
-        every_n_steps: 0 means not by steps.
-        every_n_secs: seconds from one action to the next; 0 means not by time.
+        every_n_steps, every_n_secs: from one action to the next; 0 is never.
         always: steps after which to act in any case, such as the last one.
     """
+
+    acting_secs = 0.0  # that all hooks of this process have spent in `act`
 
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
@@ -56,11 +57,7 @@ class EveryHook(tf.train.SessionRunHook):
         """Called after training, also after an error; releases what was opened."""
 
     def next_step(self, secs_per_step: float) -> float:
-        """The next step that this hook needs; steps before it may run without hooks.
-
-        Args:
-            secs_per_step: how long a step takes at present.
-        """
+        """The next step that this hook needs, as `secs_per_step` is now; others need no hook."""
         wanted = [step for step in self.always if step > self.step]
         if self.every_n_steps:
             wanted.append((self.step // self.every_n_steps + 1) * self.every_n_steps)
@@ -71,8 +68,9 @@ class EveryHook(tf.train.SessionRunHook):
 
     @property
     def steps_per_sec(self) -> float:
-        """The speed since it last acted; for `act`."""
-        return (self.step - self.acted) / (time.perf_counter() - self._acted_at)
+        """The speed since it last acted, but for the time in which hooks acted; for `act`."""
+        others = EveryHook.acting_secs - self._acting_secs
+        return (self.step - self.acted) / (time.perf_counter() - self._acted_at - others)
 
     def begin(self) -> None:
         self._global_step = tf.train.get_or_create_global_step()
@@ -81,7 +79,7 @@ class EveryHook(tf.train.SessionRunHook):
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self.step = self.acted = int(session.run(self._global_step))
-        self._acted_at = time.perf_counter()
+        self._acted_at, self._acting_secs = time.perf_counter(), EveryHook.acting_secs
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         self.due = self.is_due(self.step + 1)
@@ -98,12 +96,14 @@ class EveryHook(tf.train.SessionRunHook):
         step, values = run_values.results
         self.step = int(session.run(self._global_step) if step is None else step)
         if self.due and self.step > before:
+            start = time.perf_counter()
             self.act(session, self.step, values)
             self.acted, self._acted_at = self.step, time.perf_counter()
+            EveryHook.acting_secs += self._acted_at - start
+            self._acting_secs = EveryHook.acting_secs
 
     def is_due(self, step: int) -> bool:
-        """Whether to act after a step."""
-        # "Passed", since other workers of a cluster may be ahead.
+        """Whether to act after a step; a multiple is passed where a cluster's workers are ahead."""
         steps, secs = self.every_n_steps, self.every_n_secs
         passed = steps and step // steps > self.acted // steps
         late = secs and time.perf_counter() - self._acted_at >= secs
