@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import time
 from types import SimpleNamespace
@@ -472,3 +473,17 @@ def test_the_speed_that_is_logged_is_that_of_training_alone(fit, tmp_path):
     # Ten steps of 64 examples in two seconds would be 640 examples per second.
     assert [row["step"] for row in rows] == [1, 20, 40]
     assert rows[-1]["examples_per_sec"] > 3 * 640
+
+
+def test_the_log_ends_with_what_the_time_went_to(fit, tmp_path, caplog):
+    class Slow(EveryHook):
+        def act(self, session, step, values):
+            time.sleep(0.3)
+
+    fit(tmp_path / "run", 20, hooks=[Slow(every_n_steps=10)])
+    (last,) = [line for line in caplog.messages if "of start and steps" in line]
+    total, steps, slow = re.match(
+        r"([\d.]+) s: ([\d.]+) s of start and steps, .*Slow ([\d.]+) s", last
+    ).groups()
+    assert 0.6 <= float(slow) < float(total)
+    assert float(steps) + float(slow) <= float(total) + 0.2

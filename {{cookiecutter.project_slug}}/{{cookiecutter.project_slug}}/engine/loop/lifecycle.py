@@ -6,13 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import time
 from typing import Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ...train.hooks.every import EveryHook
+from ...train.hooks.every import ACTING_SECS, EveryHook
 from ..errors import ConfigError, ModelError, RunError
 from ..input.bad_records import locate_bad_record
 from ..run.checkpoints import newest_checkpoint, remove_unfinished, restore_next
@@ -152,13 +153,19 @@ def training_session(
 
 @contextlib.contextmanager
 def closing(hooks: Hooks) -> Iterator[None]:
-    """Closes the hooks at the end, also after an error."""
+    """Closes the hooks at the end, also after an error, and logs what the time went to."""
+    start, before = time.perf_counter(), dict(ACTING_SECS)
     try:
         yield
     finally:
         for hook in hooks:
             if isinstance(hook, (EveryHook, SignalHook)):
                 hook.close()
+        secs = time.perf_counter() - start
+        acting = {name: spent - before.get(name, 0.0) for name, spent in ACTING_SECS.items()}
+        parts = [f", {name} {spent:.1f} s" for name, spent in acting.items() if spent > 0.05]
+        rest = secs - sum(acting.values())
+        logger.info("%.1f s: %.1f s of start and steps%s", secs, rest, "".join(parts))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from typing import Any, Collection
 
@@ -11,6 +12,8 @@ from ...engine.errors import check_at_least
 
 # A training step puts a read of the global step, made after the update, into this collection.
 STEP_AFTER_UPDATE = "step_after_update"
+# What the hooks of each class have spent in `act`, in this process.
+ACTING_SECS: dict[str, float] = collections.defaultdict(float)
 
 
 class EveryHook(tf.train.SessionRunHook):
@@ -33,13 +36,11 @@ class EveryHook(tf.train.SessionRunHook):
         always: steps after which to act in any case, such as the last one.
     """
 
-    acting_secs = 0.0  # that all hooks of this process have spent in `act`
-
     def __init__(
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
-        name = type(self).__name__
-        check_at_least(0, name, every_n_steps=every_n_steps, every_n_secs=every_n_secs)
+        check_at_least(0, type(self).__name__, every_n_steps=every_n_steps)
+        check_at_least(0, type(self).__name__, every_n_secs=every_n_secs)
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
@@ -69,7 +70,7 @@ class EveryHook(tf.train.SessionRunHook):
     @property
     def steps_per_sec(self) -> float:
         """The speed since it last acted, but for the time in which hooks acted; for `act`."""
-        others = EveryHook.acting_secs - self._acting_secs
+        others = sum(ACTING_SECS.values()) - self._acting_secs
         return (self.step - self.acted) / (time.perf_counter() - self._acted_at - others)
 
     def begin(self) -> None:
@@ -79,7 +80,7 @@ class EveryHook(tf.train.SessionRunHook):
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self.step = self.acted = int(session.run(self._global_step))
-        self._acted_at, self._acting_secs = time.perf_counter(), EveryHook.acting_secs
+        self._acted_at, self._acting_secs = time.perf_counter(), sum(ACTING_SECS.values())
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         self.due = self.is_due(self.step + 1)
@@ -92,15 +93,14 @@ class EveryHook(tf.train.SessionRunHook):
     ) -> None:
         if run_values.results is None:
             return
-        session, before = run_context.session, self.step
+        session, before, start = run_context.session, self.step, time.perf_counter()
         step, values = run_values.results
         self.step = int(session.run(self._global_step) if step is None else step)
         if self.due and self.step > before:
-            start = time.perf_counter()
             self.act(session, self.step, values)
             self.acted, self._acted_at = self.step, time.perf_counter()
-            EveryHook.acting_secs += self._acted_at - start
-            self._acting_secs = EveryHook.acting_secs
+            ACTING_SECS[type(self).__name__] += self._acted_at - start
+            self._acting_secs = sum(ACTING_SECS.values())
 
     def is_due(self, step: int) -> bool:
         """Whether to act after a step; a multiple is passed where a cluster's workers are ahead."""
