@@ -1,4 +1,6 @@
-"""Logarithm, division and norm that are finite, as are their gradients, at 0 and at infinity.
+"""For losses: checked labels; logarithm, division and norm that are finite at 0 and infinity.
+
+So are their gradients.
 
 For float32 and float64; the range of float16 is too small, so cast before.
 
@@ -17,6 +19,7 @@ from ..errors import ModelError
 
 # 1 / SMALL² is finite in float32, so that Adam, which squares gradients, is safe too.
 SMALL = 1e-18
+FRACTION = "a label of the batch is no integer"
 
 
 def safe_log(x: tf.Tensor) -> tf.Tensor:
@@ -56,3 +59,30 @@ def _between(x: tf.Tensor, least: Any, most: Any) -> tf.Tensor:
         raise ModelError(f"{x.name}: found {x.dtype.name}, expected float32 or float64; cast it")
     x = tf.where_v2(x < least, tf.cast(least, x.dtype), x)
     return tf.where_v2(x > most, tf.cast(most, x.dtype), x)
+
+
+def class_labels(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Labels of any shape and type as int32 [batch], for a loss over logits [batch, classes].
+
+    Raises:
+        ModelError: they are one-hot.
+        InvalidArgumentError: in a step, one is not a class (a GPU's loss would be NaN).
+    """
+    classes = logits.shape.as_list()[-1]
+    if labels.shape.rank == 2 and labels.shape.as_list()[1] == classes != 1:
+        raise ModelError(
+            f"found labels {labels.shape}, expected the number of a class for each example; of "
+            "one-hot labels, let convert return tf.argmax(labels, 1)"
+        )
+    numbers = tf.reshape(labels, [-1])
+    found = tf.cast(numbers, tf.int32)
+    lowest, highest = tf.reduce_min(found), tf.reduce_max(found)
+    text = f"a label value of the batch is outside the valid range of [0, {classes}), found"
+    checks = [
+        tf.debugging.Assert((lowest >= 0) & (highest < classes), [text, lowest, "to", highest])
+    ]
+    if labels.dtype.is_floating:
+        whole = tf.reduce_all(tf.equal(tf.cast(found, labels.dtype), numbers))
+        checks.append(tf.debugging.Assert(whole, [FRACTION]))
+    with tf.control_dependencies(checks):
+        return tf.identity(found)

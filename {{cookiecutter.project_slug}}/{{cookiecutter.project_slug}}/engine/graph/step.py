@@ -183,7 +183,10 @@ class GraphModel(tf.keras.layers.Layer):
         parts = self._parts(loss, values) or {"loss": loss}
         count, sums = tf.cast(size, tf.float32), {**parts, **values}
         for name, value in sums.items():
-            if isinstance(value, tf.Tensor):
+            if isinstance(value, tf.Tensor) and value.shape.rank == 1:  # of some, or all, examples
+                number = tf.cast(tf.size(value), tf.float32)
+                sums[name] = Ratio(tf.reduce_sum(tf.cast(value, tf.float32)), number)
+            elif isinstance(value, tf.Tensor):
                 sums[name] = Ratio(of_batch(value) * count, count)
         return sums, state
 

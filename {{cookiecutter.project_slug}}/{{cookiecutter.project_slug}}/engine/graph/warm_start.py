@@ -77,7 +77,8 @@ class WarmStart:
 
     def _names_there(self, shapes: Collection[str]) -> dict[str, str]:
         """The model's names -> those in the checkpoint; where it has averages, these."""
-        renamed = {name: name for name in shapes if not name.endswith("/average")}
+        averages = {f"{name}/average" for name in shapes}
+        renamed = {name: name for name in shapes if name not in averages}
         for pattern, replacement in zip(self._rename, self.rename.values()):
             matching([pattern], sorted(renamed.values()), "model.warm_start.rename")
             renamed = {there: pattern.sub(replacement, name) for there, name in renamed.items()}
@@ -88,8 +89,10 @@ class WarmStart:
                     f"model.warm_start.rename: both {names[name]} and {there} become {name}"
                 )
             names[name] = there
-        averages = {name: f"{there}/average" for name, there in names.items()}
-        return {name: averages[name] if averages[name] in shapes else names[name] for name in names}
+        return {
+            name: f"{there}/average" if f"{there}/average" in shapes else there
+            for name, there in names.items()
+        }
 
 
 def weights_loaded(

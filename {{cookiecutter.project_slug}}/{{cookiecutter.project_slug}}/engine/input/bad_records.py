@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError, ModelError
+from ..graph.safe import FRACTION
 from .elements import (
     CPU,
     arguments,
@@ -75,6 +76,11 @@ def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
     except tf.errors.OpError as error:
         if WRONG_COUNT in error.message:
             raise _wrong_count(source) from None
+        if FRACTION in error.message:
+            raise ModelError(
+                "the loss found labels that are no integers, expected the number of a class; a "
+                "regression needs another loss, such as tf.squared_difference"
+            ) from None
         label = LABEL.search(error.message)
         if not label and not INPUT.search(error.message):
             raise

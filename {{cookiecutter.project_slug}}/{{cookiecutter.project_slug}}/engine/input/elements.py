@@ -88,7 +88,13 @@ def _records(source: Source, split: str) -> tf.data.Dataset:
         if "2GB" not in str(error):
             raise
         size = 2**31
-    made = [op.outputs[0] for op in graph.get_operations()[before:] if op.type == "Const"]
+    operations = graph.get_operations()[before:]
+    if any(op.type.startswith("Shuffle") for op in operations):
+        raise DataError(
+            f"{type(source).__name__}.records: found a shuffle, expected the same order each time; "
+            "leave shuffle() out, which training does, and give list_files shuffle=False"
+        )
+    made = [op.outputs[0] for op in operations if op.type == "Const"]
     size += sum(array.shape.num_elements() * array.dtype.size for array in made)
     if size > CONSTANTS:
         raise DataError(
@@ -228,7 +234,10 @@ def run_once(build: Callable[[], Any]) -> Any:
 def iterate(build: Callable[[], tf.data.Dataset]) -> Iterator[Any]:
     """Builds a dataset in a graph of its own and gives its elements as NumPy arrays."""
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
-        element = tf.data.make_one_shot_iterator(build()).get_next()
+        iterator = tf.data.make_initializable_iterator(build())  # it may use lookup tables
+        element = iterator.get_next()
+        session.run(tf.tables_initializer())
+        session.run(iterator.initializer)
         with contextlib.suppress(tf.errors.OutOfRangeError):
             while True:
                 yield session.run(element)

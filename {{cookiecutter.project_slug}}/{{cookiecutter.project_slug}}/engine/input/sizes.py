@@ -85,6 +85,11 @@ def count_records(
     source: Source, split: str, shard: tuple[int, int] = (0, 1), most: int = -1
 ) -> int:
     """The number of records of a share that `keep` lets through; -1 counts them to the end."""
+    if source.overrides("records") and _is_endless(source, split):
+        raise DataError(
+            f"{type(source).__name__}.records: found a {split} split without an end, expected each "
+            "record once; leave repeat() out: training repeats them"
+        )
     add = native(lambda total, ids: total + tf.size(ids, out_type=tf.int64))
 
     def count() -> tf.Tensor:
@@ -93,6 +98,13 @@ def count_records(
         return windows.flat_map(native(lambda ids, _: ids.batch(1024))).reduce(np.int64(0), add)
 
     return int(run_once(count))
+
+
+def _is_endless(source: Source, split: str) -> bool:
+    def cardinality() -> tf.Tensor:
+        return tf.data.experimental.cardinality(source.records(split_in_files(source, split)))
+
+    return run_once(cardinality) == tf.data.experimental.INFINITE_CARDINALITY
 
 
 def check_not_empty(source: Source, split: str, count: int) -> None:

@@ -102,6 +102,11 @@ def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str
     return says
 
 
+def forget(source: Source) -> None:
+    """Lets a dataset be looked at anew: between two trainings it may have got other records."""
+    vars(source).pop("_remembered", None)
+
+
 def remembered(source: Source, name: str, split: str, find: Callable[..., Any]) -> Any:
     """What `find(source, split)` returned when it was first called under this name."""
     known = vars(source).setdefault("_remembered", {})

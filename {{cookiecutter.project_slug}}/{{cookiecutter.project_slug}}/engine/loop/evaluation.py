@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ..errors import RunError
+from ..errors import DataError, RunError
 from ..graph.measures import Ratio, Running, quotient
 from ..input.bad_records import find_not_finite
 from ..input.sizes import check_not_empty, count_records
@@ -39,11 +39,15 @@ class Evaluation:
             self._iterator = tf.data.make_initializable_iterator(batches)
             features, self.labels = self._iterator.get_next()
             self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
-            self._size = tf.shape(tf.nest.flatten(features)[0])[0]
+            arrays = [x for x in tf.nest.flatten((features, self.labels)) if x.shape.rank != 0]
+            self._sizes = tf.stack([tf.shape(array)[0] for array in arrays])
+            self._size = self._sizes[0]
             self._sums, state = model.sums(loss, self.outputs, self.labels, self._size)
             self._initializers = [self._iterator.initializer, tf.variables_initializer(state)]
 
         self._parts = list(loss) if isinstance(loss, dict) else []
+        #: Of the names, those of which the least is best.
+        self.losses = ["loss", *self._parts]
         #: What `run` finds: "loss" and each measure.
         self.names = list(dict.fromkeys([*self._parts, "loss", *self._sums]))
 
@@ -80,17 +84,24 @@ class Evaluation:
         examples = 0
         while not stopped():
             try:
-                sums, size, values = session.run([self._sums, self._size, fetches])
+                sums, sizes, values = session.run([self._sums, self._sizes, fetches])
             except tf.errors.OutOfRangeError:
                 return self._results(totals)
+            size = int(sizes[0])
+            if (sizes != size).any():
+                raise DataError(
+                    f"{type(self._dataset).__name__}.convert: found {sizes.tolist()} examples in "
+                    "the features and labels of a batch, expected as many in each; make what "
+                    "belongs to no example in the model"
+                )
             seen(values)
             for name, value in sums.items():
                 if isinstance(value, Ratio):
                     if not np.isfinite(value).all():
-                        raise self._not_finite(name, quotient(*value), examples, int(size))
+                        raise self._not_finite(name, quotient(*value), examples, size)
                     value = np.array(value, np.float64) + totals.get(name, 0)
                 totals[name] = value
-            examples += int(size)
+            examples += size
         return {}
 
     def _results(self, totals: dict[str, Any]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ...model.model import Model
 from ...train.hooks.every import ACTING_SECS, EveryHook
 from ..errors import ConfigError, ModelError, RunError
 from ..input.bad_records import locate_bad_record
+from ..input.source import forget
 from ..run.checkpoints import newest_checkpoint, remove_unfinished, restore_next
 from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
@@ -40,6 +41,7 @@ def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
     if settings.alone:
         check_alone()
     start_threads(settings.session_config)
+    forget(dataset)
     dataset.prepare()
     last_step = last_step_of(settings, dataset)
     with locate_bad_record(dataset):
@@ -85,7 +87,7 @@ def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: i
             split=split,
             step=step,
             metric=settings.metric,
-            mode=settings.mode,
+            mode=settings.mode or "min",
             patience=settings.patience,
             min_delta=settings.min_delta,
         )

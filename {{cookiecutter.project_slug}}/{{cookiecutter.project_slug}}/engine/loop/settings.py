@@ -50,7 +50,7 @@ class TrainerSettings:
     max_to_keep: int = 5  # newest checkpoints; 0 keeps all
     keep_checkpoint_every_n_hours: float = 10000.0  # in addition, one for each n hours is kept
     metric: str = "loss"  # the number of an evaluation by which best/ is kept
-    mode: str = "min"  # whether the least or the greatest ("max") is best
+    mode: str = ""  # "min" or "max", whichever is best; "" for a loss: the least
     patience: int = 0  # evaluations without improvement, after which training ends; 0 is never
     min_delta: float = 0.0  # the least change that counts as an improvement
     profile_steps: Sequence[int] = ()  # first and last step to trace, see ProfileHook

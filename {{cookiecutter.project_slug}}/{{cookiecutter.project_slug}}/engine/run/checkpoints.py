@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -44,11 +44,11 @@ class RunSaver(tf.train.Saver):
         if self.resumes_from is None:
             return
         saved = tf.train.load_checkpoint(self.resumes_from).get_variable_to_shape_map()
-        new = [v for v in tf.global_variables() if _name(v) not in saved]
+        new = [v for v in tf.global_variables() if not _is_in(saved, v)]
         if new:
             names = ", ".join(variable.op.name for variable in new)
             logger.info("%s does not hold %s: initial values", self.resumes_from, names)
-            others = [v for v in tf.global_variables() if _name(v) in saved]
+            others = [v for v in tf.global_variables() if _is_in(saved, v)]
             saveables = tf.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS)
             self._others = tf.train.Saver([*others, *saveables])
             self._initialize = tf.variables_initializer(new)
@@ -61,9 +61,13 @@ class RunSaver(tf.train.Saver):
             super().restore(session, prefix)
 
 
-def _name(variable: tf.Variable) -> str:
-    """What a checkpoint calls a variable: the parts of one are saved as one."""
-    return re.sub(r"/part_\d+", "", variable.op.name)
+def _is_in(saved: Collection[str], variable: tf.Variable) -> bool:
+    """Whether a checkpoint has a variable; the parts of one that is partitioned are saved as one.
+
+    A layer may well be called part_0, too.
+    """
+    name = variable.op.name
+    return name in saved or re.sub(r"/part_\d+", "", name) in saved
 
 
 def is_whole(prefix: str) -> bool:
@@ -149,7 +153,7 @@ def check_same_variables(prefix: str, variables: Sequence[tf.Variable]) -> None:
         if name in saved:
             if saved[name] != shape:
                 different.append(f"{name} is {saved[name]} there, {shape} in the model")
-        elif re.sub(r"/part_\d+", "", name) not in saved:  # the parts of one are saved as one
+        elif not _is_in(saved, variable):
             different.append(f"{name} is in the model only")
     if different:
         raise RunError(

@@ -110,7 +110,7 @@ def _row(directory: str, job: Job, config: DictConfig, code: int | None) -> dict
     metric, mode = config.trainer.metric, config.trainer.mode
     for name, value in (evaluations or [{}])[-1].items():
         if name not in ("step", "split"):
-            row[name] = value
+            row[f"{evaluations[-1]['split']} {name}" if name in row else name] = value
     found = [line[metric] for line in evaluations if line.get(metric) is not None]
     row[f"best {metric}"] = (max if mode == "max" else min)(found) if found else ""
     return {**row, "run": run_dir}

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from ..input.bad_records import finite_examples, locate_bad_record
 from ..input.predict_files import PredictFiles
 from ..run.files import atomic_write
@@ -34,8 +34,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
         outputs = flat(restored.model.predict(restored.model(features, training=False)))
-        # A model may well replace what is NaN among the features.
-        finite = finite_examples(features) | finite_examples(outputs)
+        finite = finite_examples(features)
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset, restored.dataset.evaluation_split))
         file = stack.enter_context(atomic_write(path)) if path else sys.stdout.buffer
@@ -44,6 +43,16 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         while True:
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
+            for name, array in arrays.items():
+                if array.shape[:1] != numbers.shape:
+                    raise ModelError(
+                        f"{restored.model.name}.predict: {name} is of shape {array.shape}, "
+                        f"expected [batch, ...] with a batch of {len(numbers)}"
+                    )
+            floats = [array for array in arrays.values() if array.dtype.kind == "f"]
+            found = [np.isfinite(array.reshape(len(array), -1)).all(1) for array in floats]
+            # A model may well replace what is NaN among the features.
+            good |= np.all(found or [[True]], axis=0)
             if not good.all():
                 place = ", record ".join(map(str, rows[good.argmin()].values()))
                 raise DataError(f"{place}: found NaN or an infinity in its features")

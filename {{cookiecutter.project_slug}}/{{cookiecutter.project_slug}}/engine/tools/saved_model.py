@@ -35,7 +35,10 @@ def write_saved_model(restored: Restored, directory: str) -> str:
     # In a graph of its own, so that the SavedModel has nothing of the dataset in it.
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:
         batches = dataset.batches(dataset.evaluation_split)
-        batch, _ = tf.data.make_one_shot_iterator(batches).get_next()
+        iterator = tf.data.make_initializable_iterator(batches)
+        batch, _ = iterator.get_next()
+        session.run(tf.tables_initializer())
+        session.run(iterator.initializer)
         features = session.run(_named(batch))
 
     new = f"{directory}.{uuid.uuid4().hex}.part"  # no other export's

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from typing import Any, Mapping, Sequence
 
 from omegaconf import DictConfig
 
 from ..errors import ConfigError
+from ..run.checkpoints import checkpoints_in
 from ..settings.config import load_config
+
+logger = logging.getLogger(__name__)
 
 
 def configs_of_runs(arguments: Sequence[str], command: str) -> list[DictConfig]:
@@ -36,10 +40,13 @@ def configs_of_runs(arguments: Sequence[str], command: str) -> list[DictConfig]:
 def _matching(pattern: str) -> list[str]:
     if os.path.isdir(pattern) or not set("*?[") & set(pattern):
         return [pattern]
-    found = glob.glob(os.path.join(pattern, "checkpoints"))
+    runs = set(map(os.path.dirname, glob.glob(os.path.join(pattern, "checkpoints"))))
+    found = {run for run in runs if checkpoints_in(os.path.join(run, "checkpoints"))}
     if not found:
         raise ConfigError(f"run_dir={pattern}: there is no run with a checkpoint that matches")
-    return sorted(map(os.path.dirname, found))
+    if found != runs:
+        logger.warning("left out, without a checkpoint: %s", ", ".join(sorted(runs - found)))
+    return sorted(found)
 
 
 def different_settings(configs: Sequence[DictConfig]) -> list[dict[str, Any]]:

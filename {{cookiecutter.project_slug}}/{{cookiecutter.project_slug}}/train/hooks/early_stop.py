@@ -29,7 +29,7 @@ class EarlyStopHook(AfterEvaluationHook):
         self,
         evaluate: EvaluateHook,
         metric: str = "loss",
-        mode: str = "min",
+        mode: str = "",
         patience: int = 5,
         min_delta: float = 0.0,
     ) -> None:
@@ -44,7 +44,7 @@ class EarlyStopHook(AfterEvaluationHook):
                 f"patience={patience} counts evaluations, and there is only the last one; set "
                 "trainer.evaluate_every_n_steps, too"
             )
-        self._rule = (metric, mode, patience, min_delta)
+        self._rule = (metric, self.mode, patience, min_delta)
 
     def evaluated(self, run_context: tf.train.SessionRunContext, step: int, value: float) -> None:
         split = self.evaluate.evaluation.split

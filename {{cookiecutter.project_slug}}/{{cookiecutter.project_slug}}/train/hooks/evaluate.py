@@ -58,6 +58,10 @@ class EvaluateHook(EventsHook):
         if self.step and (due or self.step in self.always) and not known:
             self.act(session, self.step, {})
 
+    def end(self, session: tf.Session) -> None:
+        if self.evaluated < self.step and not self.stopped():  # another hook ended training
+            self.act(session, self.step, {})
+
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         results = self.evaluation.run(session, self.stopped)
         if not results:
@@ -76,22 +80,25 @@ class AfterEvaluationHook(EveryHook):
     Args:
         evaluate: makes the evaluations; it comes before this hook in the list of hooks.
         metric: the name of one of its numbers, the value.
-        mode: "min" or "max", whichever is better.
+        mode: "min" or "max", whichever is better; "" for a loss, of which the least is best.
     """
 
-    def __init__(self, evaluate: EvaluateHook, metric: str = "loss", mode: str = "min") -> None:
+    def __init__(self, evaluate: EvaluateHook, metric: str = "loss", mode: str = "") -> None:
         super().__init__()
-        if mode not in ("min", "max"):
-            raise ConfigError(f'{type(self).__name__}: found mode="{mode}", expected min or max')
         names = evaluate.evaluation.names
         if metric not in names:
             raise ConfigError(
                 f'{type(self).__name__}: found metric="{metric}"; expected one of the '
                 f"evaluation's: {', '.join(names)}"
             )
+        if mode not in ("min", "max") and (mode or metric not in evaluate.evaluation.losses):
+            raise ConfigError(
+                f'{type(self).__name__}: found metric="{metric}" with mode="{mode}"; expected min '
+                "or max, whichever is better"
+            )
         self.evaluate = evaluate
         self.metric = metric
-        self.mode = mode
+        self.mode = mode or "min"
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
@@ -104,6 +111,10 @@ class AfterEvaluationHook(EveryHook):
         super().after_run(run_context, run_values)
         if self.evaluate.evaluated > self.acted:
             self._tell(run_context)
+
+    def end(self, session: tf.Session) -> None:
+        if self.evaluate.evaluated > self.acted:
+            self._tell(tf.train.SessionRunContext(None, session))
 
     def _tell(self, run_context: tf.train.SessionRunContext) -> None:
         self.acted = self.evaluate.evaluated

@@ -1,0 +1,282 @@
+"""Slips in one's own classes are named, and what looks like one has the right numbers."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from my_project.data.dataset import Dataset
+from my_project.engine.errors import ConfigError, DataError, ModelError
+from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.tools.contact_sheet import contact_sheet
+from my_project.engine.tools.predictions import write_predictions
+from my_project.engine.tools.restored import Restored
+from my_project.engine.tools.results import evaluate_run
+from my_project.engine.tools.saved_model import write_saved_model
+from my_project.engine.tools.table import configs_of_runs
+from my_project.model.classifier import Classifier
+from my_project.model.mlp import MLP
+from my_project.train.__main__ import train
+from my_project.train.hooks.best import read_best
+from my_project.train.hooks.every import EveryHook
+from my_project.train.trainer import SessionTrainer
+
+RANDOM = np.random.RandomState(0)
+X = RANDOM.randn(101, 4).astype(np.float32)
+Y = RANDOM.randint(0, 3, 101).astype(np.int32)
+
+
+class Toy(Dataset):
+    """101 examples of four numbers and three classes, the same in both splits."""
+
+    classes = 3
+
+    def records(self, split):
+        return tf.data.Dataset.from_tensor_slices((X, Y))
+
+    def convert(self, x, y):
+        return x, y
+
+
+class Loaded:
+    """A trained model in a graph of its own, as `Restored` gives it to commands."""
+
+    step, class_names = 5, ()
+
+    def __init__(self, model, dataset, run_dir):
+        self.model, self.dataset = model, dataset
+        self.checkpoint = tf.train.latest_checkpoint(f"{run_dir}/checkpoints")
+        self.config = SimpleNamespace(run_dir=run_dir)
+        self._trainer = SessionTrainer()
+
+    def graph(self):
+        return tf.Graph().as_default()
+
+    session = Restored.session
+    _restore = Restored._restore
+
+
+@pytest.mark.parametrize("name", ["part_0", "part_10"])
+def test_a_layer_called_as_the_part_of_a_variable_resumes(fit, tmp_path, variables, name):
+    class Parts(Classifier):
+        def build(self, input_shape):
+            self.hidden = tf.keras.layers.Dense(8, name=name)
+            self.logits = tf.keras.layers.Dense(self.classes)
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return self.logits(self.hidden(inputs))
+
+    for steps in (5, 10):
+        fit(tmp_path / "resumed", steps, Parts(classes=3), Toy(batch_size=10))
+    fit(tmp_path / "straight", 10, Parts(classes=3), Toy(batch_size=10))
+    resumed, straight = variables(tmp_path / "resumed"), variables(tmp_path / "straight")
+    assert f"parts/{name}/kernel" in straight
+    for key, value in straight.items():
+        np.testing.assert_array_equal(resumed[key], value, key)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_records_that_shuffle_are_refused(fit, tmp_path, share):
+    class Shuffles(Toy):
+        def records(self, split):
+            return super().records(split).shuffle(101)
+
+    dataset = Shuffles(batch_size=10, validation_share=share)
+    with pytest.raises(DataError, match=r"Shuffles\.records: found a shuffle, .*shuffle=False"):
+        fit(tmp_path / "run", 5, MLP(classes=3), dataset)
+
+
+def test_files_that_are_listed_in_any_order_are_refused(fit, tmp_path):
+    (tmp_path / "a.txt").write_text("1\n")
+
+    class Lists(Toy):
+        def records(self, split):
+            return tf.data.Dataset.list_files(f"{tmp_path}/*.txt")
+
+    with pytest.raises(DataError, match="found a shuffle"):
+        fit(tmp_path / "run", 5, MLP(classes=3), Lists(batch_size=1))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_records_without_an_end_are_refused(fit, tmp_path, fraction):
+    class Repeats(Toy):
+        def records(self, split):
+            return super().records(split).repeat()
+
+    with pytest.raises(DataError, match=r"Repeats\.records: found a \w+ split without an end"):
+        fit(tmp_path / "run", 5, MLP(classes=3), Repeats(batch_size=10, memory_fraction=fraction))
+
+
+def test_features_of_another_number_than_the_labels_are_refused_in_evaluation(fit, tmp_path):
+    class Grid(Toy):
+        def convert(self, x, y):
+            return {"grid": tf.ones([10, 4]), "x": x}, y
+
+    class First(MLP):
+        def call(self, inputs, training=False):
+            return super().call(inputs["x"], training)
+
+    message = r"Grid\.convert: found \[10, 20, 20\] examples"
+    with pytest.raises(DataError, match=message):
+        fit(tmp_path / "run", 5, First(classes=3), Grid(batch_size=20))
+
+
+@pytest.mark.parametrize("batch_size", [7, 32, 101])
+def test_a_measure_of_some_of_the_examples_is_the_mean_of_all_of_these(tmp_path, fit, batch_size):
+    class Masked(MLP):
+        def measure(self, outputs, labels):
+            hits = super().measure(outputs, labels)["accuracy"]
+            return {"ones": tf.boolean_mask(hits, tf.equal(labels, 1)), "all": hits}
+
+    run_dir = str(tmp_path / "run")
+    fit(run_dir, 5, Masked(classes=3, hidden=8), Toy(batch_size=10))
+    loaded = Loaded(Masked(classes=3, hidden=8), Toy(batch_size=batch_size), run_dir)
+    row = evaluate_run(loaded, "test")
+    matrix = np.array(row["confusion"])
+    assert row["ones"] == pytest.approx(matrix[1, 1] / matrix[1].sum(), abs=1e-6)
+    assert row["all"] == pytest.approx(np.trace(matrix) / 101, abs=1e-6)
+
+
+def test_a_prediction_that_is_none_of_each_example_is_refused(fit, tmp_path):
+    class Known(MLP):
+        def predict(self, outputs):
+            return {**super().predict(outputs), "known": tf.range(3)}
+
+    class Lines(Toy):
+        def records(self, split):
+            raise AssertionError
+
+        def from_file(self, path):
+            return tf.zeros([4])
+
+    run_dir = str(tmp_path / "run")
+    fit(run_dir, 5, Known(classes=3, hidden=8), Toy(batch_size=10))
+    for name in "abcd":
+        (tmp_path / name).write_text("")
+    dataset = Lines(batch_size=10)
+    files = PredictFiles(dataset, [str(tmp_path / name) for name in "abcd"])
+    loaded = Loaded(Known(classes=3, hidden=8), dataset, run_dir)
+    message = r"known\.predict: known is of shape \(3,\), expected \[batch, \.\.\.\] .* of 4"
+    with pytest.raises(ModelError, match=message):
+        write_predictions(loaded, files, str(tmp_path / "predictions.jsonl"))
+    assert not (tmp_path / "predictions.jsonl").exists()
+
+
+def test_labels_with_fractions_are_no_classes(fit, tmp_path):
+    class Floats(Toy):
+        def convert(self, x, y):
+            return x, tf.cast(y, tf.float32) * (0.5 if self.halves else 1.0)
+
+    Floats.halves = False
+    assert fit(tmp_path / "whole", 5, MLP(classes=3), Floats(batch_size=10))
+    Floats.halves = True
+    with pytest.raises(ModelError, match=r"labels that are no integers, .* another loss"):
+        fit(tmp_path / "run", 5, MLP(classes=3), Floats(batch_size=10))
+
+
+def test_one_hot_labels_are_refused_with_what_to_do(fit, tmp_path):
+    class OneHot(Toy):
+        def convert(self, x, y):
+            return x, tf.one_hot(y, 3)
+
+    with pytest.raises(ModelError, match=r"found labels \(.*3\), .* tf\.argmax\(labels, 1\)"):
+        fit(tmp_path / "run", 5, MLP(classes=3), OneHot(batch_size=10))
+
+
+def test_a_number_that_is_no_loss_needs_to_know_what_is_better(fit, tmp_path):
+    model = MLP(classes=3, hidden=8)
+    with pytest.raises(ConfigError, match=r'metric="accuracy" with mode="".*min or max'):
+        fit(tmp_path / "run", 5, model, Toy(batch_size=10), metric="accuracy")
+    model = MLP(classes=3, hidden=8)
+    every = {"evaluate_every_n_steps": 5, "metric": "accuracy", "mode": "max"}
+    fit(tmp_path / "run", 40, model, Toy(batch_size=10), **every)
+    with open(tmp_path / "run" / "metrics.jsonl") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == "test"]
+    assert read_best(str(tmp_path / "run" / "best"))["value"] == max(r["accuracy"] for r in rows)
+
+
+def test_a_training_that_a_hook_ends_is_evaluated_where_it_ends(fit, tmp_path):
+    class Stop(EveryHook):
+        def after_run(self, run_context, run_values):
+            super().after_run(run_context, run_values)
+            if self.step >= 13:
+                run_context.request_stop()
+
+        def act(self, session, step, values):
+            pass
+
+    fit(tmp_path / "run", 40, MLP(classes=3), Toy(batch_size=10), hooks=[Stop(every_n_steps=1)])
+    with open(tmp_path / "run" / "metrics.jsonl") as file:
+        rows = [row for row in map(json.loads, file) if row["split"] == "test"]
+    assert [row["step"] for row in rows] == [13]
+    assert read_best(str(tmp_path / "run" / "best"))["step"] == 13
+
+
+class Words(Toy):
+    """A lookup table in `convert`."""
+
+    def records(self, split):
+        return tf.data.Dataset.from_tensor_slices((np.array([b"a", b"b", b"c"])[Y], Y))
+
+    def convert(self, words, y):
+        keys, values = tf.constant(["a", "b"]), tf.constant([0, 1], tf.int64)
+        initializer = tf.lookup.KeyValueTensorInitializer(keys, values)
+        table = tf.lookup.StaticHashTable(initializer, 2)
+        return tf.one_hot(table.lookup(words), 3), y
+
+
+def test_a_dataset_with_a_lookup_table_is_shown_and_exported(fit, tmp_path):
+    run_dir = str(tmp_path / "run")
+    fit(run_dir, 5, MLP(classes=3, hidden=8), Words(batch_size=10))
+    assert len(contact_sheet(Words(batch_size=10), "train", 4).axes) == 4
+    loaded = Loaded(MLP(classes=3, hidden=8), Words(batch_size=10), run_dir)
+    assert "probabilities" in write_saved_model(loaded, str(tmp_path / "export"))
+
+
+def test_a_dataset_that_got_more_records_is_counted_anew(fit, tmp_path):
+    class Grows(Toy):
+        rows = 60
+
+        def records(self, split):
+            return super().records(split).take(self.rows)
+
+    dataset = Grows(batch_size=10)
+    for dataset.rows, steps in ((60, 5), (100, 10)):
+        fit(tmp_path / str(steps), steps, MLP(classes=3, hidden=8), dataset)
+        assert dataset.count("train") == dataset.rows
+
+
+def test_a_variable_that_is_called_average_is_none_of_another(fit, tmp_path, variables):
+    class Average(Classifier):
+        def build(self, input_shape):
+            self.average = self.add_weight("average", [4, self.classes])
+            super().build(input_shape)
+
+        def call(self, inputs, training=False):
+            return tf.matmul(inputs, self.average)
+
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    fit(first, 5, Average(classes=3), Toy(batch_size=10))
+    warm = Average(classes=3, warm_start={"checkpoint": first}, learning_rate=0.0)
+    fit(second, 1, warm, Toy(batch_size=10))
+    name = "average/average"
+    np.testing.assert_array_equal(variables(first)[name], variables(second)[name])
+
+
+def test_a_sweep_over_losses_has_the_setting_and_the_number(tmp_path, digits_directory):
+    data = ["data=digits", f"data.directory={digits_directory}", "data.batch_size=64"]
+    data += ["data.train_examples=640", "data.test_examples=130", "model.hidden=16"]
+    run_dir = tmp_path / "sweep"
+    typed = [*data, "trainer.last_step=3", "loss=focal,crossentropy", f"run_dir={run_dir}"]
+    assert train(["-m", *typed]) == 0
+    with open(run_dir / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["loss"] for row in rows} == {"focal", "crossentropy"}
+    assert all(float(row["test loss"]) > 0 for row in rows)
+    one, other = (row["run"] for row in rows)
+    (run_dir / "broken" / "checkpoints").mkdir(parents=True)
+    found = configs_of_runs([f"run_dir={run_dir}/*"], "evaluate")
+    assert sorted(config.run_dir for config in found) == sorted([one, other])
