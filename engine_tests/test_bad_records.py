@@ -175,7 +175,7 @@ def test_records_are_read_one_by_one_in_a_bad_batch_alone(directory, monkeypatch
         tf.Session, "run", lambda *arguments: runs.append(arguments) or run(*arguments)
     )
     bad_records.find_bad_record(Pairs(directory, [2, 2, 1], 10, batch_size=10), "train")
-    assert len(runs) == 5  # four batches, and the end
+    assert len(runs) == 7  # two initializers, four batches, and the end
     runs.clear()
     path = f"{directory}/train-00001-of-00002.tfrecord"
     change(path, 15 * record_bytes(path) + 20)

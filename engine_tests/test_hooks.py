@@ -35,7 +35,7 @@ from omegaconf import OmegaConf
 class Scripted:
     """Stands for an `Evaluation`: after n steps it finds these numbers."""
 
-    split, names = "test", ["loss", "size"]
+    split, names, losses = "test", ["loss", "size"], ["loss"]
 
     def __init__(self, numbers):
         self.numbers = numbers  # step -> loss

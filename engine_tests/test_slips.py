@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.dataset import Dataset
-from my_project.engine.errors import ConfigError, DataError, ModelError
+from my_project.engine.errors import ConfigError, DataError, ModelError, RunError
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.tools.contact_sheet import contact_sheet
 from my_project.engine.tools.predictions import write_predictions
@@ -188,7 +188,7 @@ def test_one_hot_labels_are_refused_with_what_to_do(fit, tmp_path):
 
 def test_a_number_that_is_no_loss_needs_to_know_what_is_better(fit, tmp_path):
     model = MLP(classes=3, hidden=8)
-    with pytest.raises(ConfigError, match=r'metric="accuracy" with mode="".*min or max'):
+    with pytest.raises(ConfigError, match=r'mode="", expected min or max, .* accuracy'):
         fit(tmp_path / "run", 5, model, Toy(batch_size=10), metric="accuracy")
     model = MLP(classes=3, hidden=8)
     every = {"evaluate_every_n_steps": 5, "metric": "accuracy", "mode": "max"}
@@ -280,3 +280,24 @@ def test_a_sweep_over_losses_has_the_setting_and_the_number(tmp_path, digits_dir
     (run_dir / "broken" / "checkpoints").mkdir(parents=True)
     found = configs_of_runs([f"run_dir={run_dir}/*"], "evaluate")
     assert sorted(config.run_dir for config in found) == sorted([one, other])
+
+
+def test_another_seed_or_batch_size_is_refused_from_python_too(fit, tmp_path):
+    def resume(steps, batch_size=10, data_seed=1, **others):
+        dataset = Toy(batch_size=batch_size, seed=data_seed)
+        return fit(tmp_path / "run", steps, MLP(classes=3, hidden=8), dataset, **others)
+
+    resume(5)
+    for changed, found in (
+        ({"seed": 7}, "seed was 1, is 7"),
+        ({"data_seed": 7}, r"data\.seed was 1, is 7"),
+        (
+            {"batch_size": 20},
+            r"data\.batch_size was 10, is 20; .*allow_changes=\[data\.batch_size\]",
+        ),
+    ):
+        with pytest.raises(RunError, match=found):
+            resume(10, **changed)
+    resume(10)
+    resume(15, batch_size=20, allow_changes=["data.batch_size"])
+    resume(20, batch_size=20)

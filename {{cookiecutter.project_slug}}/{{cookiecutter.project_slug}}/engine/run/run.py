@@ -152,7 +152,8 @@ class Run:
             seed: of the run.
             dataset: its files are what the checksums are of.
             config: the settings as YAML; "" keeps none.
-            allow_changes: with data.files, these may be others than at the last start.
+            allow_changes: with data.files, these may be others than at the last start; the same
+                for seed, data.seed and data.batch_size.
         """
         files = {split: dataset.files(split) for split in dataset.splits}
         names = ("class_names", "image_shape")  # what `predict` cannot ask files that are gone
@@ -161,18 +162,28 @@ class Run:
         thread = ThreadPoolExecutor(1)
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config
-        self._other_files = is_allowed("data.files", allow_changes)
+        self._allowed = allow_changes
+        self._order = {"seed": seed, "data.seed": dataset.seed}
+        self._order["data.batch_size"] = dataset.batch_size
         thread.shutdown(wait=False)  # an error elsewhere need not wait for it
 
     def write_start(self) -> None:
         """Appends what `describe` found to `record.json`, and writes `config.yaml`.
 
         Raises:
-            RunError: the files of the data are others than at the last start.
+            RunError: the files of the data, or what their order follows from, are others than at
+                the last start.
         """
         starts, facts = self.read_record().get("starts", []), self._facts.result()
-        if starts and not self._other_files:
+        facts["order"] = self._order
+        if starts and not is_allowed("data.files", self._allowed):
             check_same_files(self.directory, starts[-1].get("data"), facts["data"])
+        for key, value in starts[-1].get("order", {}).items() if starts else ():
+            if value != self._order.get(key) and not is_allowed(key, self._allowed):
+                raise RunError(
+                    f"{self.directory}: {key} was {value}, is {self._order.get(key)}; keep it, "
+                    f"start a new run, or if you mean it add trainer.allow_changes=[{key}]"
+                )
         if starts and self._settings and os.path.exists(self.config):
             with open(self.config, encoding="utf-8") as file:
                 facts["changes"] = changes(file.read(), self._settings)

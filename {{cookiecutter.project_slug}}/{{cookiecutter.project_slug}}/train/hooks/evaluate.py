@@ -59,8 +59,8 @@ class EvaluateHook(EventsHook):
             self.act(session, self.step, {})
 
     def end(self, session: tf.Session) -> None:
-        if self.evaluated < self.step and not self.stopped():  # another hook ended training
-            self.act(session, self.step, {})
+        if self.always and self.evaluated < self.step and not self.stopped():
+            self.act(session, self.step, {})  # another hook ended training
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         results = self.evaluation.run(session, self.stopped)
@@ -93,8 +93,8 @@ class AfterEvaluationHook(EveryHook):
             )
         if mode not in ("min", "max") and (mode or metric not in evaluate.evaluation.losses):
             raise ConfigError(
-                f'{type(self).__name__}: found metric="{metric}" with mode="{mode}"; expected min '
-                "or max, whichever is better"
+                f'{type(self).__name__}: found mode="{mode}", expected min or max, whichever is '
+                f"better of {metric}"
             )
         self.evaluate = evaluate
         self.metric = metric
