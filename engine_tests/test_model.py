@@ -545,7 +545,7 @@ def test_a_random_operation_with_a_hidden_state_is_refused(drop):
         def call(self, inputs, training=False):
             return super().call(drop(inputs, training=training), training)
 
-    assert_refused(Noisy(), "after a restart")
+    assert_refused(Noisy(), "after a restart: in a model's call, use the Dropout")
 
 
 @pytest.mark.parametrize("where", ["dropout", "recurrent_dropout"])

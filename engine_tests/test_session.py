@@ -518,7 +518,8 @@ def test_random_numbers_in_the_data_that_a_restart_would_not_repeat_are_refused(
             return features + tf.random.normal(tf.shape(features)), labels
 
     dataset = Noisy(os.path.dirname(digits.directory), 640, 130, batch_size=64)
-    with pytest.raises(ModelError, match=r"RandomStandardNormal\) draws other numbers"):
+    advice = r"RandomStandardNormal\) draws other .*: in a data set, draw them in augment, by"
+    with pytest.raises(ModelError, match=advice):
         fit(tmp_path / "run", dataset=dataset)
 
 

@@ -100,14 +100,17 @@ def check_no_early_writes(writes: Iterable[tf.Operation], loss: tf.Tensor) -> No
 
 def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
     """Raises ModelError for random numbers that a restart would not repeat, data's included."""
-    found = [(operation.name, operation.type) for operation in ancestors(targets, earlier=True)]
+    found = [(op.name, op.type, "") for op in ancestors(targets, earlier=True)]
+    # Functions: those of a data set, or of a model's tf.function.
+    data = "in a data set, draw them in augment, by uniform of engine/input/random_numbers; "
     for function in tf.get_default_graph().as_graph_def().library.function:
-        found += [(f"{function.signature.name}/{node.name}", node.op) for node in function.node_def]
-    for name, kind in found:
+        name = function.signature.name
+        found += [(f"{name}/{node.name}", node.op, data) for node in function.node_def]
+    for name, kind, advice in found:
         if STATEFUL_RANDOM.match(kind):
             raise ModelError(
-                f"{name} ({kind}) draws other numbers after a restart: in a model's call, use the "
-                "Dropout of this package (around an LSTM, not as its argument), or "
+                f"{name} ({kind}) draws other numbers after a restart: {advice}in a model's call, "
+                "use the Dropout of this package (around an LSTM, not as its argument), or "
                 "tf.random.stateless_* keyed by completed_steps()"
             )
 
