@@ -192,6 +192,20 @@ def test_only_features_that_are_images_are_shown():
     assert [value.tag for value in values] == ["features/image/0", "features/image/1"]
 
 
+class Named(MLP):
+    """An MLP with a measure whose name TensorFlow takes for no operation."""
+
+    def measure(self, outputs, labels):
+        return {"précision, 5": super().measure(outputs, labels)["accuracy"]}
+
+
+def test_a_measure_may_be_named_in_any_language(tmp_path, fit):
+    assert "précision, 5" in fit(tmp_path, last_step=2, model=Named(hidden=4))
+    for directory, steps in ((tmp_path, [1, 2]), (tmp_path / "eval", [2])):
+        points = accumulated(directory).Scalars("précision, 5")
+        assert [point.step for point in points] == steps
+
+
 def steps_in_the_files(directory, tag):
     """The steps of a tag's points, for a reader that knows no SessionLog."""
     paths = sorted(glob.glob(f"{directory}/events*"))

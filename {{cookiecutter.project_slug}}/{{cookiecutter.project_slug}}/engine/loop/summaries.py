@@ -28,8 +28,10 @@ def step_summaries(
         histograms: of the weights after the step, and of the gradients before they are clipped.
     """
     for name, value in shown.items():
-        tf.identity(value, name="training/" + re.sub(r"[^\w.]", "_", name))
-        tf.summary.scalar(name, value)
+        tf.identity(value, name="training/" + re.sub(r"[^\w.]", "_", name, flags=re.ASCII))
+        # tf.summary.scalar takes ASCII alone; evaluation's curves have the name as it is.
+        summary = tf.raw_ops.ScalarSummary(tags=name, values=value)
+        tf.add_to_collection(tf.GraphKeys.SUMMARIES, summary)
     for variable in model.trainable_variables:
         name = variable.op.name
         with tf.control_dependencies([train_op]):
