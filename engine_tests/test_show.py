@@ -1,5 +1,6 @@
 """A look at data: the picture, the summary, and the line that says how records are read."""
 
+import io
 import logging
 import subprocess
 import sys
@@ -83,6 +84,20 @@ def test_training_examples_are_shown_augmented_and_others_as_they_are():
         # The scale is that of all examples, from 0 to 9 at least as the weights are no picture.
         assert np.unique(first.images[0].get_array()) == [value]
     assert contact_sheet(dataset, "test", 99).axes[-1].get_title() == "2.25, 9"
+
+
+def test_strings_are_shown_as_text():
+    class Texts(Dataset):
+        def records(self, split):
+            return tf.data.Dataset.from_tensor_slices((["a good $ ü", "two$"], ["yes", "no"]))
+
+        def convert(self, line, label):
+            return line, label
+
+    figure = contact_sheet(Texts(batch_size=2), "test", 2)
+    assert [axes.get_title() for axes in figure.axes] == ["yes", "no"]
+    assert figure.axes[0].texts[0].get_text().split() == ["a", "good", r"\$", "ü"]
+    figure.savefig(io.BytesIO())
 
 
 def test_sequences_come_with_a_histogram_of_the_lengths_of_all_records():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Iterator
+import textwrap
+from typing import Any, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,12 +16,14 @@ from ...data.dataset import Dataset
 from ..input.elements import iterate
 from ..input.sizes import check_not_empty, lengths
 
+NUMBERS = "biuf"  # kinds of NumPy's types; all others are shown as text
+
 
 def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     """The first examples of a split, as a model sees them, each below its label.
 
-    Images and other matrices are shown as pictures, vectors as curves; of several features the
-    largest. Where records have `padding`, a histogram of the lengths of all records is added.
+    Images and other matrices are shown as pictures, vectors as curves, strings as text; of several
+    features the largest. Where records have `padding`, with a histogram of all records' lengths.
 
     Args:
         dataset: prepared.
@@ -36,8 +39,9 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     figure = Figure(figsize=(1.2 * columns + 1, 1.4 * (rows + below)))
     grid = figure.add_gridspec(rows + below, columns, hspace=0.5)
     # One scale for all: a picture that is too dark or too bright is seen.
-    low = min(np.min(array, initial=0) for array, _ in examples)
-    high = max(np.max(array, initial=1) for array, _ in examples)
+    numbers = [array for array, _ in examples if array.dtype.kind in NUMBERS]
+    low = min((np.min(array, initial=0) for array in numbers), default=0)
+    high = max((np.max(array, initial=1) for array in numbers), default=1)
     for place, (array, label) in zip(grid, examples):
         axes = figure.add_subplot(place)
         axes.set_axis_off()
@@ -56,15 +60,23 @@ def _examples(dataset: Dataset, split: str) -> Iterator[tuple[np.ndarray, str]]:
     for features, labels in iterate(lambda: dataset.batches(split, training)):
         arrays = tf.nest.flatten(features)
         for index in range(len(arrays[0])):
-            parts = (array[index] for array in tf.nest.flatten(labels))
-            numbers = [part.item() for part in parts if part.size == 1]
-            label = ", ".join(names[number] if names else str(number)[:8] for number in numbers)
-            yield max((array[index] for array in arrays), key=np.size), label
+            parts = (np.asarray(array[index]) for array in tf.nest.flatten(labels))
+            values = [part.item() for part in parts if part.size == 1]
+            label = ", ".join(names[value] if names else _text(value)[:8] for value in values)
+            yield max((np.asarray(array[index]) for array in arrays), key=np.size), label
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.replace("$", r"\$")  # what is between two would be a formula
 
 
 def _draw(axes: Axes, array: np.ndarray, low: float, high: float) -> None:
     array = np.squeeze(array)
-    if array.ndim < 2:
+    if array.dtype.kind not in NUMBERS:
+        lines = textwrap.fill(" ".join(map(_text, array.ravel())), 16, max_lines=8)
+        axes.text(0.5, 0.5, lines, fontsize=6, ha="center", va="center")
+    elif array.ndim < 2:
         axes.plot(np.atleast_1d(array), ".-", linewidth=1)
     elif array.ndim == 3 and array.shape[-1] in (3, 4):
         axes.imshow((array - low) / (high - low))
