@@ -138,6 +138,16 @@ def test_a_command_whose_reader_has_read_enough_ends_and_a_full_disk_is_one_line
         assert error in found.stderr
 
 
+def test_what_an_encoding_lacks_is_printed_escaped_and_the_exit_code_stays():
+    fails = "print('ü'); from my_project.engine.errors import RunError; raise RunError('ü')"
+    script = PRINTS.format(decides=fails, needs_reader=True)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    printed = b"result\n\\xfc\nrun directory\n"
+    assert (found.returncode, found.stdout, found.stderr) == (1, printed, b"error: \\xfc\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems close terminals differently")
 def test_a_terminal_that_is_closed_ends_with_its_code_and_a_checkpoint(
     in_terminal, tmp_path, digits_directory

@@ -61,6 +61,9 @@ def run_command(
         null = os.dup(null)
     sys.stdout = output = Output(sys.stdout or os.fdopen(null, "w"), needs_reader)
     sys.stderr = Output(sys.stderr or os.fdopen(null, "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a path that its encoding lacks is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         if {"-h", "--help"} & set(arguments):
