@@ -199,6 +199,9 @@ def test_a_batch_larger_than_the_data_is_refused_with_both_numbers():
     ("setting", "message"),
     [
         ({"batch_size": 0}, "data: found batch_size=0; expected 1 or more"),
+        ({"batch_size": np.int64(0)}, "data: found batch_size=0; expected 1 or more"),
+        ({"seed": -1}, r"data: found seed=-1; expected 0 to 2\*\*31 - 1"),
+        ({"seed": 2**31}, "data: found seed=2147483648; expected 0 to"),
         ({"memory_fraction": 1.5}, "data: found memory_fraction=1.5; expected .* from 0 to 1"),
         ({"validation_share": 2}, "data: found validation_share=2; expected .* from 0 to 1"),
         ({"balance": -0.1}, r"data: found balance=-0\.1; expected .* from 0 to 1"),

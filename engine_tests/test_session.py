@@ -603,6 +603,13 @@ def test_numbers_without_a_meaning_are_refused(arguments):
         SessionTrainer(**arguments)
 
 
+def test_from_python_a_path_and_numbers_of_numpy_will_do(tmp_path, digits_directory):
+    dataset = Digits(digits_directory, 640, 130, batch_size=np.int64(64), seed=np.int64(1))
+    trainer = SessionTrainer(run_dir=tmp_path / "run", last_step=np.int64(3))
+    assert trainer.fit(MLP(hidden=16), dataset)["loss"] > 0
+    assert trainer.directory == Run(tmp_path / "run").directory == str(tmp_path / "run")
+
+
 def test_a_negative_interval_is_refused():
     with pytest.raises(ConfigError, match=r"CheckpointHook: found every_n_steps=-5"):
         CheckpointHook("model.ckpt", every_n_steps=-5)

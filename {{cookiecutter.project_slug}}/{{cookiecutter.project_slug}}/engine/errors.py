@@ -6,6 +6,7 @@ raised is a bug, in your code or in ours, and keeps its stack trace.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 
@@ -40,6 +41,6 @@ class NotFiniteError(RunError):
 def check_at_least(least: float, place: str, **values: Any) -> None:
     """Raises ConfigError if one of the values, or of its numbers, is below the least."""
     for name, value in values.items():
-        numbers = [value] if isinstance(value, (int, float)) else list(value)
-        if not numbers or min(numbers) < least:
+        found = [value] if isinstance(value, numbers.Number) else list(value)
+        if not found or min(found) < least:
             raise ConfigError(f"{place}: found {name}={value}; expected {least} or more")

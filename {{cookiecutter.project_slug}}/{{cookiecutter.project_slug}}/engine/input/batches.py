@@ -37,6 +37,8 @@ def check_settings(source: Source) -> None:
         source.evaluation_split = VALIDATION
     for name in ("batch_size", "shuffle_buffer", "parallel_calls"):
         check_at_least(1, "data", **{name: getattr(source, name)})
+    if not 0 <= source.seed < 2**31:
+        raise ConfigError(f"data: found seed={source.seed}; expected 0 to 2**31 - 1")
     for name in ("memory_fraction", "balance", "validation_share"):
         if not 0 <= getattr(source, name) <= 1:
             found = f"{name}={getattr(source, name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -34,7 +35,7 @@ class TrainerSettings:
         ConfigError: a number is out of its range, or `hooks` holds something else.
     """
 
-    run_dir: str = ""  # an existing run is resumed; default: a new directory below runs/
+    run_dir: str = ""  # or a Path; an existing run is resumed; default: a new one below runs/
     seed: int = 1  # of the initial weights and of dropout
     last_step: int = 2000  # the global step to end at
     last_epoch: int = 0  # the epoch to end at; sets last_step if above 0
@@ -71,6 +72,7 @@ class TrainerSettings:
     alone = True
 
     def __post_init__(self) -> None:
+        self.run_dir = os.fspath(self.run_dir)
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < 2**31:
                 raise ConfigError(

@@ -42,6 +42,7 @@ class Run:
         self._set_paths(directory)
 
     def _set_paths(self, directory: str) -> None:
+        directory = os.fspath(directory)  # a Path, from Python
         check_local("run_dir", directory)
         pattern = re.search(r"[][*?]" if os.name == "nt" else r"[][*?\\]", directory)
         if pattern:
