@@ -213,6 +213,41 @@ def test_a_setting_out_of_its_range_is_refused(setting, message):
         Numbers(**setting)
 
 
+@pytest.mark.parametrize(
+    ("method", "returned", "found"),
+    [
+        ("convert", lambda _, record: record["x"], r"\w*Tensor"),
+        ("convert", lambda _, record: (record["x"], None), r"\w*Tensor, NoneType"),
+        ("convert", lambda _, record: record, "dict"),
+        ("augment", lambda _, features, labels, keys: features, "dict"),
+    ],
+)
+def test_what_is_not_features_and_labels_is_refused(method, returned, found):
+    wrong = type("Wrong", (Numbers,), {method: returned})(batch_size=2)
+    message = rf"Wrong\.{method}: found \({found}\), expected \(features, labels\)"
+    with tf.Graph().as_default(), pytest.raises(DataError, match=message):
+        wrong.batches("train", training=True)
+
+
+def test_data_without_labels_have_an_empty_tuple_of_them():
+    unlabeled = type("Unlabeled", (Numbers,), {"convert": lambda _, record: (record["x"], ())})
+    features, labels = batches(unlabeled(batch_size=10))[0]
+    assert (features.tolist(), labels) == (list(range(10)), ())
+
+
+@pytest.mark.parametrize("wrong", [0, (0, 0.5), (0, "a"), (0, 0, 0)])
+def test_padding_that_does_not_fit_the_records_is_refused(wrong):
+    class Padded(Dataset):
+        padding = wrong
+
+        def records(self, split):
+            return tf.data.Dataset.from_tensor_slices(([1, 2], [3, 4]))
+
+    message = r"Padded: found padding=.*, expected that of a record of \('int32', 'int32'\)"
+    with tf.Graph().as_default(), pytest.raises(DataError, match=message):
+        Padded().batches("train")
+
+
 def test_a_method_that_must_be_implemented_says_so():
     with pytest.raises(NotImplementedError, match="records must be implemented"):
         Dataset().read("file")

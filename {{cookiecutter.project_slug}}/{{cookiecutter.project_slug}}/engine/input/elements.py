@@ -170,7 +170,13 @@ def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> 
     if source.padding is None:
         return elements.batch(source.batch_size, drop_remainder)
     types, shapes = tf.data.get_output_types(elements), tf.data.get_output_shapes(elements)
-    padding = tf.nest.map_structure(tf.constant, source.padding, types[1])
+    try:
+        padding = tf.nest.map_structure(tf.constant, source.padding, types[1])
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{type(source).__name__}: found padding={source.padding!r}, expected that of a record "
+            f"of {tf.nest.map_structure(lambda type_: type_.name, types[1])}"
+        ) from None
     return elements.padded_batch(
         source.batch_size, shapes, (tf.zeros([], types[0]), padding), drop_remainder
     )
@@ -178,15 +184,25 @@ def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> 
 
 def to_batch(source: Source, record: Any, keys: tf.Tensor | None = None) -> tuple[Any, Any]:
     """A batch of records -> (features, labels); keys: int64 [batch], to augment with."""
-    features, labels = source.convert(*arguments(record))
+    what = type(source).__name__
+    batch = _pair(f"{what}.convert", source.convert(*arguments(record)))
     if keys is not None and source.overrides("augment"):
-        features, labels = source.augment(features, labels, keys)
-    if any(isinstance(each, tf.RaggedTensor) for each in tf.nest.flatten((features, labels))):
+        batch = _pair(f"{what}.augment", source.augment(*batch, keys))
+    return batch
+
+
+def _pair(what: str, found: Any) -> tuple[Any, Any]:
+    """What a method returned; raises DataError if that is not (features, labels)."""
+    parts, flat = found if isinstance(found, (tuple, list)) else [found], tf.nest.flatten(found)
+    if len(parts) != 2 or any(each is None for each in flat):
+        names = ", ".join(type(part).__name__ for part in parts)
+        raise DataError(f"{what}: found ({names}), expected (features, labels); no labels are ()")
+    if any(isinstance(each, tf.RaggedTensor) for each in flat):
         raise DataError(
-            f"{type(source).__name__}.convert: found a RaggedTensor, expected tensors of a batch "
-            "each; return its to_tensor() or to_sparse(), or let `padding` fill records up"
+            f"{what}: found a RaggedTensor, expected tensors of a batch each; return its "
+            "to_tensor() or to_sparse(), or let `padding` fill records up"
         )
-    return features, labels
+    return parts[0], parts[1]
 
 
 def in_threads(batches: tf.data.Dataset, source: Source) -> tf.data.Dataset:
