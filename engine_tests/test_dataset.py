@@ -229,6 +229,21 @@ def test_what_is_not_features_and_labels_is_refused(method, returned, found):
         wrong.batches("train", training=True)
 
 
+def test_a_tensor_that_was_made_before_the_graph_is_refused_with_what_to_do():
+    class Early(Numbers):
+        def __init__(self, **others):
+            super().__init__(**others)
+            self.two = tf.constant(2, tf.int64)
+
+        def convert(self, record):
+            return record["x"] * self.two, ()
+
+    early = Early(batch_size=2)
+    for training in (False, True):
+        with tf.Graph().as_default(), pytest.raises(DataError, match=r"Early: .*; make tensors"):
+            early.batches("train", training)
+
+
 def test_data_without_labels_have_an_empty_tuple_of_them():
     unlabeled = type("Unlabeled", (Numbers,), {"convert": lambda _, record: (record["x"], ())})
     features, labels = batches(unlabeled(batch_size=10))[0]

@@ -521,13 +521,49 @@ def test_shapes_that_do_not_fit_are_one_line_that_names_the_layer_and_both_shape
             return int("abc")
 
     for wrong, message in (
-        (Matrix(), r"matrix: .* 2 and 4 for .*matrix/MatMul.* shapes: \[8,2\], \[4,2\]"),
-        (Images(), r"images: .* layer \"?filters\"? is .* expected \w*ndim=4, found ndim=2"),
-        (Labels(), r"labels: .* 2 and 5 for .* shapes: \[8,2\], \[8,5\]"),
+        (Matrix(), r"matrix.call: .* 2 and 4 for .*matrix/MatMul.* shapes: \[8,2\], \[4,2\]"),
+        (Images(), r"images.call: .* layer \"?filters\"? is .* expected \w*ndim=4, found ndim=2"),
+        (Labels(), r"labels.loss: .* 2 and 5 for .* shapes: \[8,2\], \[8,5\]"),
     ):
         assert_refused(wrong, message)
     with tf.Graph().as_default(), pytest.raises(ValueError, match="invalid literal"):
         Bug().build_step(tf.constant(INPUTS), tf.constant(LABELS))
+
+
+OUTSIDE = tf.Graph()
+with OUTSIDE.as_default():
+    TWO = tf.constant(2.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "message"),
+    [
+        ("call", lambda x: x * TWO, "same graph .*; make tensors inside call, loss or convert"),
+        ("loss", lambda x: x * TWO, "same graph .*; make tensors inside call, loss or convert"),
+        ("loss", lambda x: x - tf.cast(x, tf.float64), r"float64 .* float32 .*; .* tf\.cast"),
+        ("loss", lambda x: x - tf.cast(x, tf.int64), r"int64 .* float32 .*; .* tf\.cast"),
+        ("loss", lambda x: tf.concat([x, tf.cast(x, tf.int64)], 0), r"types .*; .* tf\.cast"),
+        ("call", lambda x: tf.keras.layers.Dense(2)(tf.cast(x, tf.uint8)), r"uint8.* tf\.cast"),
+        ("call", lambda x: x + tf.zeros([x.shape[0], 1]), r"None.*; take tf\.shape\(x\)\[0\] for"),
+        ("call", lambda x: tf.reshape(x, [x.shape[0], -1]), r"None.*; take tf\.shape\(x\)\[0\] "),
+        ("measure", lambda x: x - tf.zeros([7, 5]), "equal, but are 2 and 5 for"),
+    ],
+)
+def test_types_sizes_and_graphs_that_do_not_fit_are_one_line_that_says_what_to_do(
+    method, wrong, message
+):
+    def changed(self, first, *others, **settings):
+        return getattr(super(wrong_model, self), method)(wrong(first), *others, **settings)
+
+    def evaluate(model, inputs, labels):
+        outputs, loss = model.outputs_and_loss(inputs, labels, training=False)
+        model.means(loss, outputs, labels)
+
+    wrong_model = type("Wrong", (Linear,), {method: changed})
+    with tf.Graph().as_default(), pytest.raises(ModelError) as caught:
+        evaluate(wrong_model(), tf.placeholder_with_default(INPUTS, [None, 3]), LABELS)
+    assert re.match(rf"wrong\.{method}: .*{message}", str(caught.value))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,24 @@ raised is a bug, in your code or in ours, and keeps its stack trace.
 
 from __future__ import annotations
 
+import contextlib
 import numbers
-from typing import Any
+import re
+from typing import Any, Iterator
+
+OTHER_GRAPH = "must be from the same graph"
+# What TensorFlow says -> what to do about it; the first that is found counts.
+ADVICE = {
+    OTHER_GRAPH: "make tensors inside call, loss or convert, and weights in build",
+    r"has type \w+ that does not match|that don't all match|conversion requested dtype"
+    r"|floating[- ]point dtype|not in list of allowed values|^Expected \w+(,| passed)": (
+        "change the type, as by tf.cast(labels, tf.float32)"
+    ),
+    r"__ returned non-int \(type None|Dimension\(None\)|(Contents:|elements of) .*\bNone\b": (
+        "a size is not known before, as that of a batch; take tf.shape(x)[0] for x.shape[0]"
+    ),
+    r"(?i)\b(re|\w+_)?shapes?\b|\bdimensions?\b|\b(rank|\w*ndim)\b": "",
+}
 
 
 class UserError(Exception):
@@ -36,6 +52,27 @@ class RunError(UserError):
 
 class NotFiniteError(RunError):
     """A number of a training step is NaN or infinite."""
+
+
+@contextlib.contextmanager
+def explained(what: str, kind: type[UserError], *known: str) -> Iterator[None]:
+    """Turns errors of TensorFlow's about the methods of a person into one line.
+
+    Args:
+        what: the class and method.
+        kind: what to raise.
+        known: keys of ADVICE; default: all.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        # The last one: AutoGraph puts its own trace before it.
+        text = re.split(r"(?:Type|Value)Error: ", str(error))[-1].strip()
+        text = re.split(r"\n| \(graphs are", text)[0].rstrip(".")
+        for pattern in known or ADVICE:
+            if re.search(pattern, text):
+                raise kind("; ".join(filter(None, [f"{what}: {text}", ADVICE[pattern]]))) from error
+        raise
 
 
 def check_at_least(least: float, place: str, **values: Any) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import re
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable
 
 import tensorflow.compat.v1 as tf
 
@@ -17,7 +16,6 @@ STATEFUL_RANDOM = re.compile(
     r"(?!Stateless).*(Random|Multinomial|TruncatedNormal|CandidateSampler|DistortedBoundingBox"
     r"|Stateful(Uniform|StandardNormal)|Fractional(Avg|Max)Pool)"
 )
-SHAPES = re.compile(r"(?i)\b(re|\w+_)?shapes?\b|\bdimensions?\b|\b(rank|\w*ndim)\b")
 WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
 
 
@@ -233,16 +231,3 @@ def image_shape(model: tf.keras.layers.Layer, features: Any) -> list[int]:
             "[batch, rows, columns, channels]; choose another model or data"
         )
     return features.as_list()[1:]
-
-
-@contextlib.contextmanager
-def shape_errors(model: tf.keras.layers.Layer) -> Iterator[None]:
-    """Turns TensorFlow's errors about shapes into one line; it names the layer or operation."""
-    try:
-        yield
-    except ValueError as error:
-        # The last one: AutoGraph puts its own trace before it.
-        message = str(error).rpartition("ValueError: ")[2].strip().partition("\n")[0]
-        if not SHAPES.search(message):
-            raise
-        raise ModelError(f"{model.name}: {message}") from error

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError
+from ..errors import ModelError, explained
 from .checks import ancestors, check_no_pairs, check_per_example
 
 # What the lines about a batch or an evaluation hold besides measures.
@@ -76,7 +76,7 @@ def measured(
 
     what, graph = f"{model.name}.measure", tf.get_default_graph()
     before = len(graph.get_operations())
-    with tf.variable_creator_scope(local):
+    with tf.variable_creator_scope(local), explained(what, ModelError):
         values = dict(model.measure(outputs, labels))
     for name, value in values.items():
         if isinstance(value, tf.keras.metrics.Metric):

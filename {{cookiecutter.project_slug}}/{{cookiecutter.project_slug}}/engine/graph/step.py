@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ModelError
+from ..errors import ModelError, explained
 from .checks import (
     ancestors,
     check_all_tracked,
@@ -19,7 +19,6 @@ from .checks import (
     check_no_pairs,
     check_stateless_random,
     check_writes,
-    shape_errors,
     without_input,
     writes_since,
 )
@@ -140,9 +139,10 @@ class GraphModel(tf.keras.layers.Layer):
         """The outputs, and the loss with the regularization losses of this call."""
         before = list(self.losses)
         operations = len(tf.get_default_graph().get_operations())
-        with shape_errors(self):
+        with explained(f"{self.name}.call", ModelError):
             outputs = self(features, training=training)
-            made = len(tf.get_default_graph().get_operations())
+        made = len(tf.get_default_graph().get_operations())
+        with explained(f"{self.name}.loss", ModelError):
             loss = self.loss(outputs, labels)
         made_by_loss = tf.get_default_graph().get_operations()[made:]
         check_no_pairs(f"{self.name}.loss", made_by_loss, labels)

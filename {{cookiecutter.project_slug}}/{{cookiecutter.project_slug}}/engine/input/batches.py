@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from ..errors import ConfigError, check_at_least
+from ..errors import OTHER_GRAPH, ConfigError, DataError, check_at_least, explained
 from .elements import batched, decoded, elements_of, in_threads, native, to_batch
 from .memory import memory_batches
 from .sizes import reading_mode
@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 
 def read_batches(source: Source, split: str, training: bool, start_step: Any) -> tf.data.Dataset:
     """See `Dataset.batches`."""
+    with explained(type(source).__name__, DataError, OTHER_GRAPH):
+        return _batches(source, split, training, start_step)
+
+
+def _batches(source: Source, split: str, training: bool, start_step: Any) -> tf.data.Dataset:
     if not training:
         batches = batched(source, decoded(source, elements_of(source, split)), drop_remainder=False)
         convert = native(lambda _, record: to_batch(source, record))
