@@ -78,6 +78,6 @@ def explained(what: str, kind: type[UserError], *known: str) -> Iterator[None]:
 def check_at_least(least: float, place: str, **values: Any) -> None:
     """Raises ConfigError if one of the values, or of its numbers, is below the least."""
     for name, value in values.items():
-        found = [value] if isinstance(value, numbers.Number) else list(value)
+        found: list[Any] = [value] if isinstance(value, numbers.Number) else list(value)
         if not found or min(found) < least:
             raise ConfigError(f"{place}: found {name}={value}; expected {least} or more")
