@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 144,
-    "lines": 11750,
-    "lines of the package": 9590,
+    "lines": 11940,
+    "lines of the package": 9780,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
-from ..engine.input.bad_records import check_same_shape, valid_labels
+from ..engine.input.bad_records import valid_labels
 from ..engine.input.batches import check_names_split
+from ..engine.input.source import check_same_shape
 from .dataset import Dataset
 
 # What tf.io.decode_raw makes of bytes.

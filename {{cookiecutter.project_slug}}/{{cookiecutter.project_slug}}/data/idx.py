@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import DataError
-from ..engine.input.bad_records import check_same_shape
 from ..engine.input.idx import check_pair
 from ..engine.input.images import read_image
+from ..engine.input.source import check_same_shape
 from .dataset import Dataset
 
 

@@ -46,17 +46,6 @@ def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
         return tf.identity(labels)
 
 
-def check_same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raises DataError unless the examples of all files are of one shape: file -> shape."""
-    (first, expected), *others = shapes.items()
-    for path, shape in others:
-        if shape != expected:
-            raise DataError(
-                f"{path}: found examples of shape {shape}, expected {expected} as in {first}; "
-                "make them alike"
-            )
-
-
 @contextlib.contextmanager
 def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
     """Turns an error of TensorFlow that bad data caused into one that names the record.

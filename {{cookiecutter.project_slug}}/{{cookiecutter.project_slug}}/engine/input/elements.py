@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
 from .random_numbers import example_keys
-from .source import VALIDATION, Source, split_in_files
+from .source import VALIDATION, Source, features_and_labels, split_in_files
 
 ENDLESS = np.iinfo(np.int64).max
 CONSTANTS = 100e6  # the most bytes of data in a graph
@@ -185,24 +185,10 @@ def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> 
 def to_batch(source: Source, record: Any, keys: tf.Tensor | None = None) -> tuple[Any, Any]:
     """A batch of records -> (features, labels); keys: int64 [batch], to augment with."""
     what = type(source).__name__
-    batch = _pair(f"{what}.convert", source.convert(*arguments(record)))
+    batch = features_and_labels(f"{what}.convert", source.convert(*arguments(record)))
     if keys is not None and source.overrides("augment"):
-        batch = _pair(f"{what}.augment", source.augment(*batch, keys))
+        batch = features_and_labels(f"{what}.augment", source.augment(*batch, keys))
     return batch
-
-
-def _pair(what: str, found: Any) -> tuple[Any, Any]:
-    """What a method returned; raises DataError if that is not (features, labels)."""
-    parts, flat = found if isinstance(found, (tuple, list)) else [found], tf.nest.flatten(found)
-    if len(parts) != 2 or any(each is None for each in flat):
-        names = ", ".join(type(part).__name__ for part in parts)
-        raise DataError(f"{what}: found ({names}), expected (features, labels); no labels are ()")
-    if any(isinstance(each, tf.RaggedTensor) for each in flat):
-        raise DataError(
-            f"{what}: found a RaggedTensor, expected tensors of a batch each; return its "
-            "to_tensor() or to_sparse(), or let `padding` fill records up"
-        )
-    return parts[0], parts[1]
 
 
 def in_threads(batches: tf.data.Dataset, source: Source) -> tf.data.Dataset:

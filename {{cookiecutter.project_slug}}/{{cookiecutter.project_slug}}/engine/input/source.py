@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from ..errors import DataError
+
 if TYPE_CHECKING:
     from typing import Protocol
 else:  # Python 3.7 has none
@@ -113,3 +115,28 @@ def remembered(source: Source, name: str, split: str, find: Callable[..., Any]) 
     if (name, split) not in known:
         known[name, split] = find(source, split)
     return known[name, split]
+
+
+def features_and_labels(what: str, found: Any) -> tuple[Any, Any]:
+    """What a method returned; raises DataError if that is not (features, labels)."""
+    parts, flat = found if isinstance(found, (tuple, list)) else [found], tf.nest.flatten(found)
+    if len(parts) != 2 or any(each is None for each in flat):
+        names = ", ".join(type(part).__name__ for part in parts)
+        raise DataError(f"{what}: found ({names}), expected (features, labels); no labels are ()")
+    if any(isinstance(each, tf.RaggedTensor) for each in flat):
+        raise DataError(
+            f"{what}: found a RaggedTensor, expected tensors of a batch each; return its "
+            "to_tensor() or to_sparse(), or let `padding` fill records up"
+        )
+    return parts[0], parts[1]
+
+
+def check_same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises DataError unless the examples of all files are of one shape: file -> shape."""
+    (first, expected), *others = shapes.items()
+    for path, shape in others:
+        if shape != expected:
+            raise DataError(
+                f"{path}: found examples of shape {shape}, expected {expected} as in {first}; "
+                "make them alike"
+            )
