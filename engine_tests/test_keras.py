@@ -225,6 +225,15 @@ def test_labels_of_more_classes_than_the_model_has_are_its_fault(trainer, reques
         request.getfixturevalue(trainer)(tmp_path, model=MLP(classes=5))
 
 
+def test_a_measure_whose_name_keras_cannot_take_is_refused(keras_fit, tmp_path):
+    class Named(MLP):
+        def measure(self, outputs, labels):
+            return {"précision": super().measure(outputs, labels)["accuracy"]}
+
+    with pytest.raises(ModelError, match=r'found "précision"; .* expected a name of ASCII letters'):
+        keras_fit(tmp_path, model=Named(hidden=4))
+
+
 def test_a_file_of_the_command_is_loaded_with_the_loss_of_its_run_and_no_other(
     tmp_path, digits, test_split
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from ...data.dataset import Dataset
 from ...model.model import Model
 from ...train.trainer import SessionTrainer
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from ..graph.step import Nest, total
 from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph, run_scaffold
@@ -160,6 +161,11 @@ class _Step(tf.keras.optimizers.Optimizer):
 
 def _metric(name: str, mean: tf.Tensor) -> Any:
     """Lets Keras call a mean by its name, and average it over an epoch."""
+    if not re.fullmatch(r"[\w./-]+", name, re.ASCII):
+        raise ModelError(
+            f'measure: found "{name}"; for trainer=keras expected a name of ASCII letters, digits '
+            "and _ . / - alone; change it, or take trainer=session"
+        )
 
     def metric(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return mean
