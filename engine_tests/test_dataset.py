@@ -238,6 +238,12 @@ def test_a_tensor_that_was_made_before_the_graph_is_refused_with_what_to_do():
         def convert(self, record):
             return record["x"] * self.two, ()
 
+    class EarlyKeep(Early):
+        def keep(self, record):
+            return record["x"] > self.two
+
+    with pytest.raises(DataError, match=r"EarlyKeep\.keep: .*; make tensors"):
+        EarlyKeep().count("train")
     early = Early(batch_size=2)
     for training in (False, True):
         with tf.Graph().as_default(), pytest.raises(DataError, match=r"Early: .*; make tensors"):

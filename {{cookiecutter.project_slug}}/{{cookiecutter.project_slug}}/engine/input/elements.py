@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import DataError
+from ..errors import OTHER_GRAPH, DataError, explained
 from .random_numbers import example_keys
 from .source import VALIDATION, Source, features_and_labels, split_in_files
 
@@ -154,7 +154,8 @@ def _kept(
     # Records of different length are a batch each: `keep` sees them without padding.
     shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
     alike = source.padding is None or all(shape.is_fully_defined() for shape in shapes)
-    return elements.batch(1024 if alike else 1).map(mask).unbatch()
+    with explained(f"{type(source).__name__}.keep", DataError, OTHER_GRAPH):
+        return elements.batch(1024 if alike else 1).map(mask).unbatch()
 
 
 def decoded(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
