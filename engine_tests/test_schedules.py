@@ -94,7 +94,7 @@ def test_your_own_schedule_is_a_function_of_the_step():
 def test_the_rate_is_logged_summarized_and_resumes_after_a_restart(fit, tmp_path):
     for stop in (30, 50):
         schedule = schedules.cosine(50, warmup_steps=5)
-        model = MLP(hidden=16, schedule=schedule)
+        model = MLP(hidden=16, schedule=schedule, learning_rate=1e-3)
         intervals = {"log_every_n_steps": 10, "summary_every_n_steps": 25}
         fit(tmp_path / "run", last_step=stop, model=model, **intervals)
     lines = read_metrics(str(tmp_path / "run" / "metrics.jsonl"))

@@ -10,7 +10,6 @@ from typing import Any, Mapping, Sequence
 from omegaconf import DictConfig
 
 from ..errors import ConfigError
-from ..run.checkpoints import checkpoints_in
 from ..settings.config import load_config
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def _matching(pattern: str) -> list[str]:
     if os.path.isdir(pattern) or not set("*?[") & set(pattern):
         return [pattern]
     runs = set(map(os.path.dirname, glob.glob(os.path.join(pattern, "checkpoints"))))
-    found = {run for run in runs if checkpoints_in(os.path.join(run, "checkpoints"))}
+    found = {run for run in runs if glob.glob(f"{glob.escape(run)}/checkpoints/*.index")}
     if not found:
         raise ConfigError(f"run_dir={pattern}: there is no run with a checkpoint that matches")
     if found != runs:
