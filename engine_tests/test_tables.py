@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.tables import Table
-from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.errors import ConfigError, DataError, NotFiniteError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.input.source import splits_of
@@ -202,3 +202,15 @@ def test_one_file_is_trained_on_and_evaluated_in_parts_of_it(tmp_path, fit, batc
         following = iterator.get_next()
         session.run(iterator.initializer)
         assert sum(len(session.run(following)[0]) for _ in range(25)) == 200
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"), [("nan", "y=nan"), ("-inf", "y=-inf"), ("1e400", "y=1e400")]
+)
+def test_a_number_that_is_not_finite_is_named_with_its_column(table, fit, tmp_path, cell, shown):
+    with open(tmp_path / "train2.csv", "a") as file:
+        file.write(f"\n\n1,t,1,{cell}\n")
+    with pytest.raises(
+        NotFiniteError, match=rf"train2\.csv: row 5: found {shown}, expected finite"
+    ):
+        fit(tmp_path / "run", 20, MLP(hidden=8, classes=2), table(batch_size=4))

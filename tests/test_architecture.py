@@ -22,7 +22,7 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 144,
-    "lines": 11940,
+    "lines": 11960,
     "lines of the package": 9780,
     "lines above the engine": 1700,
     "lines of the commands": 280,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import glob
+import itertools
+import math
 import re
 from typing import Any, Sequence
 
@@ -139,4 +141,11 @@ class Table(Dataset):
         for index, column in enumerate(self.header(path)):
             problem = problem.replace(f"Field {index} ", f"column {column!r} ")
         problem = problem.replace(" in record 0", "")
+        if "NaN" in problem:  # which one, the batch does not say
+            with open(path, encoding="utf-8-sig", errors="replace") as file:
+                line = next(itertools.islice(file, number, None), "")
+            row = dict(zip(self.header(path), next(csv.reader([line], delimiter=self.delimiter))))
+            cells = [f"{name}={row[name]}" for name in self.columns(list(row))[:-1]]
+            found = [cell for cell in cells if not math.isfinite(float(cell.rpartition("=")[2]))]
+            problem = f"found {', '.join(found)}, expected finite numbers"
         return f"{path}: row {number + 1}: {problem}; fix the file"
