@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 from pytest_cookies.plugin import Result
 
 from environments import ROOT, RUNTIMES, Unavailable, make_environment
+
+# A background job has it ignored, which the processes that tests interrupt would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROMPTS = {key for key in json.loads((ROOT / "cookiecutter.json").read_text()) if key[0] != "_"}
 
