@@ -236,7 +236,7 @@ def test_a_dataset_with_a_lookup_table_is_shown_and_exported(fit, tmp_path):
     assert "probabilities" in write_saved_model(loaded, str(tmp_path / "export"))
 
 
-def test_a_dataset_that_got_more_records_is_counted_anew(fit, tmp_path):
+def test_a_dataset_that_got_more_records_is_counted_again(fit, tmp_path):
     class Grows(Toy):
         rows = 60
 
@@ -299,5 +299,7 @@ def test_another_seed_or_batch_size_is_refused_from_python_too(fit, tmp_path):
         with pytest.raises(RunError, match=found):
             resume(10, **changed)
     resume(10)
+    resume(12, batch_size=np.int64(10))
+    resume(13, batch_size=np.int64(10))
     resume(15, batch_size=20, allow_changes=["data.batch_size"])
     resume(20, batch_size=20)

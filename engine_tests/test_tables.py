@@ -214,3 +214,10 @@ def test_a_number_that_is_not_finite_is_named_with_its_column(table, fit, tmp_pa
         NotFiniteError, match=rf"train2\.csv: row 5: found {shown}, expected finite"
     ):
         fit(tmp_path / "run", 20, MLP(hidden=8, classes=2), table(batch_size=4))
+
+
+def test_a_nan_that_is_in_no_cell_leaves_the_message_as_it_is(table, tmp_path):
+    for text in ("1,t,1,2\n", "1,t,1,red\n"):
+        (tmp_path / "train1.csv").write_text(f"x,a name,label,y\n{text}")
+        found = table().describe_bad_record(str(tmp_path / "train1.csv"), 1, "features hold NaN")
+        assert found.endswith("train1.csv: row 2: features hold NaN; fix the file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import itertools
@@ -146,6 +147,7 @@ class Table(Dataset):
                 line = next(itertools.islice(file, number, None), "")
             row = dict(zip(self.header(path), next(csv.reader([line], delimiter=self.delimiter))))
             cells = [f"{name}={row[name]}" for name in self.columns(list(row))[:-1]]
-            found = [cell for cell in cells if not math.isfinite(float(cell.rpartition("=")[2]))]
-            problem = f"found {', '.join(found)}, expected finite numbers"
+            with contextlib.suppress(ValueError):  # the convert of a subclass may read text
+                bad = [cell for cell in cells if not math.isfinite(float(cell.rpartition("=")[2]))]
+                problem = f"found {', '.join(bad)}, expected finite numbers" if bad else problem
         return f"{path}: row {number + 1}: {problem}; fix the file"

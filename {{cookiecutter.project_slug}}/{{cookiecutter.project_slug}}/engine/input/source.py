@@ -105,7 +105,7 @@ def _true(method: Callable[..., Any], cls: type, base: type, makes: Sequence[str
 
 
 def forget(source: Source) -> None:
-    """Lets a dataset be looked at anew: between two trainings it may have got other records."""
+    """Forgets what was found in the records: between two trainings they may have changed."""
     vars(source).pop("_remembered", None)
 
 

@@ -164,8 +164,8 @@ class Run:
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config
         self._allowed = allow_changes
-        self._order = {"seed": seed, "data.seed": dataset.seed}
-        self._order["data.batch_size"] = dataset.batch_size
+        order = {"seed": seed, "data.seed": dataset.seed, "data.batch_size": dataset.batch_size}
+        self._order = {key: int(value) for key, value in order.items()}  # NumPy's, too
         thread.shutdown(wait=False)  # an error elsewhere need not wait for it
 
     def write_start(self) -> None:

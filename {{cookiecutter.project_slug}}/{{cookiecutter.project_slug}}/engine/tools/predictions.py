@@ -52,7 +52,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             floats = [array for array in arrays.values() if array.dtype.kind == "f"]
             found = [np.isfinite(array.reshape(len(array), -1)).all(1) for array in floats]
             # A model may well replace what is NaN among the features.
-            good |= np.all(found or [[True]], axis=0)
+            good = good | np.all(found or [[True]], axis=0)
             if not good.all():
                 place = ", record ".join(map(str, rows[good.argmin()].values()))
                 raise DataError(f"{place}: found NaN or an infinity in its features")
