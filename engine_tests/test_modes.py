@@ -249,9 +249,10 @@ def test_balance_takes_neighbors_in_the_files_independently(directory, batches):
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 5
 
 
+@pytest.mark.parametrize("stratify", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_share_for_validation_is_a_split_of_its_own(form, directory, batches):
-    others = {"validation_share": 0.3, "balance": 0.5}
+def test_a_share_for_validation_is_a_split_of_its_own(form, stratify, directory, batches):
+    others = {"validation_share": 0.3, "stratify": stratify, "balance": 0.5}
     dataset = form(directory, True, **others)
     assert splits_of(dataset) == ("train", "validation", "test")
     assert dataset.evaluation_split == "validation"
@@ -260,6 +261,9 @@ def test_a_share_for_validation_is_a_split_of_its_own(form, directory, batches):
     assert len(kept) == dataset.count("train")
     assert len(held_out) == dataset.count("validation")
     assert 0.1 < len(held_out) / len(form.expected) < 0.5
+    if stratify:
+        classes = list(dataset.class_counts("validation"))
+        assert classes == ([3, 15] if form.expected == NUMBERS else [2, 8])  # 1.5, 7.5: rounded up
     assert flat(batches(dataset, "train")) == kept
     assert flat(batches(dataset, "test")) == form.expected
     assert dataset.class_counts("train").sum() == len(kept)
@@ -310,6 +314,35 @@ def test_what_is_held_out_stays_so_when_records_and_files_are_added(directory, t
     after = held_out(Folders(moved, True, validation_share=0.2), batches)
     assert after - {1000, 2000} == before
     assert {number // 100 for number in before} == {0, 1}
+
+
+def test_a_stratified_share_is_exact_in_each_class_and_few_records_change_sides(directory, batches):
+    class Counted(Repeated):
+        number = 1000
+
+        def records(self, split):
+            return super().records(split).take(self.number)
+
+    others = {"validation_share": 0.25, "stratify": True}
+    dataset = Counted(directory, True, **others)
+    many = held_out(dataset, batches)
+    assert list(dataset.class_counts("validation")) == [25, 225]
+    assert list(dataset.class_counts("train")) == [75, 675]
+    Counted.number = 950  # the last 100 are of the rare class
+    few = held_out(Counted(directory, True, **others), batches)
+    assert (len(few), len(many)) == (238, 250)
+    assert len({number for number in many if number < 950} ^ few) <= 4
+
+
+def test_a_share_of_each_class_needs_classes_and_a_share(directory, batches):
+    class Halves(Numbers):
+        def convert(self, number):
+            return number, tf.cast(number, tf.float32) / 2
+
+    with pytest.raises(ConfigError, match=r"data\.stratify: found true without a share"):
+        Numbers(directory, True, stratify=True)
+    with pytest.raises(ConfigError, match=r"labels float32 \[\?\], expected integers .*stratify"):
+        batches(Halves(directory, True, stratify=True, validation_share=0.1), "validation")
 
 
 def test_the_order_of_a_stream_depends_on_the_seed_of_the_data_alone(directory):

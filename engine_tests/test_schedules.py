@@ -10,6 +10,7 @@ from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model import schedules
 from my_project.model.mlp import MLP
+from my_project.train.__main__ import train
 
 
 def factors(schedule, steps):
@@ -84,6 +85,21 @@ def test_each_schedule_is_chosen_by_its_name_on_the_command_line(name):
     rates = factors(model.optimization.rate, [0, 1, 1999])
     assert rates[:2] == pytest.approx([0.005, 0.01])
     assert rates[2] <= 0.01
+
+
+def test_a_schedule_ends_with_the_last_epoch(tmp_path, digits_directory):
+    words = ["data=digits", f"data.directory={digits_directory}", "data.batch_size=64"]
+    words += ["data.train_examples=640", "data.test_examples=130"]
+    words += ["schedule=cosine", "model.learning_rate=0.001", "trainer.log_every_n_steps=1"]
+    words += [f"run_dir={tmp_path}"]
+    assert train([*words, "trainer.last_epoch=2"]) == 0
+    lines = read_metrics(str(tmp_path / "metrics.jsonl"))
+    rates = [line["learning_rate"] for line in lines if line["split"] == "train"]
+    steps = len(rates)
+    expected = [0.5 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+    assert steps == 2 * (640 // 64)
+    assert rates == pytest.approx([1e-3 * factor for factor in expected], rel=1e-4)
+    assert train([*words, "trainer.last_epoch=2"]) == 0  # typed again, as a job that is requeued
 
 
 def test_your_own_schedule_is_a_function_of_the_step():

@@ -182,6 +182,19 @@ def test_its_settings_make_it():
     assert isinstance(instantiate(load_config(["data=tables"]).data), Table)
 
 
+def test_a_table_with_files_of_its_own_splits_them_by_itself(tmp_path):
+    class Folds(Table):
+        def files(self, split):
+            return [self.pattern.replace("*", "1" if split == "test" else "0")]
+
+    for fold in (0, 1):
+        (tmp_path / f"{fold}.csv").write_text(f"x,label\n{fold},0\n")
+    table = Folds(f"{tmp_path}/*.csv", features=["x"], label="label", classes=1)
+    table.prepare()
+    assert table.splits == ("train", "test")
+    assert table.files("test") == [f"{tmp_path}/1.csv"]
+
+
 def test_one_file_is_trained_on_and_evaluated_in_parts_of_it(tmp_path, fit, batches):
     rows = "".join(f"{x},{x % 2}\n" for x in range(200))
     path = tmp_path / "all.csv"

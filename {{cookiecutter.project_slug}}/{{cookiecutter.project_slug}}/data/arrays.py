@@ -39,7 +39,7 @@ class Arrays(Dataset):
         self, features: str, labels: str, classes: int, scale: float = 1.0, **others: Any
     ) -> None:
         super().__init__(**others)
-        check_names_split(self, features=features, labels=labels)
+        check_names_split(self, Arrays, features=features, labels=labels)
         self.paths = (features, labels)
         self.classes = classes
         self.scale = scale

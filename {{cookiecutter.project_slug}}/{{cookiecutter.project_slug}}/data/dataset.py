@@ -27,7 +27,7 @@ class Dataset:
         parallel_calls: batches (streaming: also files and records) worked on at a time.
         balance: 1 takes each class equally often: records are repeated, or skipped (streaming).
         buckets: ascending lengths, for records with `padding`: a batch holds records between two.
-        validation_share: of the training records, which evaluations while training then take.
+        validation_share, stratify: of the training records (of each class) to evaluate on instead.
     """
 
     splits: tuple[str, ...] = ("train", "test")  # those that there are files of
@@ -46,6 +46,7 @@ class Dataset:
         balance: float = 0.0,
         buckets: Sequence[int] = (),
         validation_share: float = 0.0,
+        stratify: bool = False,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
@@ -55,6 +56,7 @@ class Dataset:
         self.balance = balance
         self.buckets = list(buckets)
         self.validation_share = validation_share
+        self.stratify = stratify
         check_settings(self)
 
     def __init_subclass__(cls) -> None:
@@ -88,10 +90,8 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__}.convert must be implemented")
 
     def augment(self, features: Nest, labels: Nest, keys: tf.Tensor) -> tuple[Nest, Nest]:
-        """A training batch, as `convert` returned it -> the same, changed at random.
-
-        keys: int64 [batch], for `random_numbers.uniform`: a restart draws the same from them.
-        """
+        """A training batch, as `convert` returned it -> the same, changed at random, by
+        `random_numbers.uniform` of the keys, int64 [batch]: a restart draws the same."""
         return features, labels
 
     def label(self, *record: Nest) -> tf.Tensor:
@@ -119,7 +119,7 @@ class Dataset:
         return f"{path}: record {number}: {problem}; fix or remove it, or change how it is read"
 
     def batches(self, split: str, training: bool = False, start_step: Any = 0) -> tf.data.Dataset:
-        """Batches of (features, labels): what the subclass gets for it; see docs/flow.md.
+        """Batches of (features, labels); see docs/flow.md.
 
         For training they never end, all are full, and each epoch is a new order of all records.
         Otherwise each example comes exactly once, in the files' order; the last batch is short.

@@ -31,7 +31,7 @@ class SQLite(Dataset):
 
     def __init__(self, path: str, query: str, classes: int, **others: Any) -> None:
         super().__init__(**others)
-        check_names_split(self, query=query)
+        check_names_split(self, SQLite, query=query)
         self.path = path
         self.query = query.strip().rstrip(";") + "\n"  # which ends a comment
         self.classes = classes

@@ -51,7 +51,7 @@ class Table(Dataset):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        check_names_split(self, pattern=pattern)
+        check_names_split(self, Table, pattern=pattern)
         self.pattern = pattern
         self.features = [str(name) for name in features]
         self.label_column = str(label)

@@ -4,8 +4,7 @@
     python -m <package>.train data=digits model.hidden=64        other choices and values
     python -m <package>.train run_dir=runs/x trainer.last_step=5000    resume a run
     python -m <package>.train model=cnn --show                         the settings alone
-    python -m <package>.train -m model=mlp,cnn seed=1,2,3              each combination, and a table
-    python -m <package>.train -m seed=range(1,9) jobs=4                four at a time
+    python -m <package>.train -m model=mlp,cnn seed=1,2,3 jobs=4       each combination, and a table
     python -m <package>.train -m run_dir=runs/y seed=1,2,3             resume a sweep
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,
@@ -33,11 +32,12 @@ def train(arguments: list[str]) -> int:
     if "--show" in arguments:
         return print_settings([text for text in arguments if text != "--show"])
     config = load_config(arguments)
-    dataset = instantiate(config.data)
-    model = instantiate(config.model)
-    trainer = instantiate(config.trainer)
-    settings = OmegaConf.to_yaml(config, resolve=True)
+    from ..engine.loop.lifecycle import set_last_step  # TensorFlow: settings are right by now
 
+    dataset, trainer = instantiate(config.data), instantiate(config.trainer)
+    set_last_step(config, trainer, dataset)
+    model = instantiate(config.model)
+    settings = OmegaConf.to_yaml(config, resolve=True)
     try:
         results = trainer.fit(model, dataset, config=settings)
         for name, value in results.items():

@@ -18,7 +18,6 @@ from .elements import (
     batch_of_one,
     batched,
     decoded,
-    elements_of,
     iterate,
     native,
     to_batch,
@@ -26,6 +25,7 @@ from .elements import (
 from .memory import WRONG_COUNT
 from .sizes import count_records
 from .source import Source, split_in_files, splits_of
+from .split import all_elements, elements_of
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def _first_bad_batch(
         return ids, tuple(shapes), tuple(convert(record))
 
     def looked() -> tf.data.Dataset:
-        elements = decoded(source, elements_of(source, split))
+        elements = decoded(source, all_elements(source, split))
         return batched(source, elements, drop_remainder=False).map(look, source.parallel_calls)
 
     begin, first = 0, ""

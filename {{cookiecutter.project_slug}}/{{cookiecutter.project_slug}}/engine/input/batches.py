@@ -8,10 +8,11 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from ..errors import OTHER_GRAPH, ConfigError, DataError, check_at_least, explained
-from .elements import batched, decoded, elements_of, in_threads, native, to_batch
+from .elements import batched, decoded, in_threads, native, to_batch
 from .memory import memory_batches
 from .sizes import reading_mode
 from .source import VALIDATION, Source
+from .split import elements_of
 from .streaming import streamed_batches
 
 SPLIT = "{split}"  # stands for the split's name in a path
@@ -48,6 +49,11 @@ def check_settings(source: Source) -> None:
         if not 0 <= getattr(source, name) <= 1:
             found = f"{name}={getattr(source, name)}"
             raise ConfigError(f"data: found {found}; expected a number from 0 to 1")
+    if source.stratify and not source.validation_share:
+        raise ConfigError(
+            "data.stratify: found true without a share to take of each class; set "
+            "data.validation_share, such as 0.2"
+        )
     if source.validation_share and VALIDATION in source.splits:
         name = type(source).__name__
         raise ConfigError(
@@ -60,12 +66,19 @@ def check_settings(source: Source) -> None:
         raise ConfigError(f"data: found {found}; expected ascending lengths, and `padding`")
 
 
-def check_names_split(source: Source, **settings: str) -> None:
+def check_names_split(source: Source, cls: type, **settings: str) -> None:
     """Settings without {split} name the same records for all splits: then there is one split.
+
+    Args:
+        source: the dataset; one with `files` or `records` of its own splits them by itself.
+        cls: its class, or the base that reads by these settings.
+        settings: name=value.
 
     Raises:
         ConfigError: it would be evaluated on what it was trained on.
     """
+    if any(getattr(type(source), name) is not getattr(cls, name) for name in ("files", "records")):
+        return
     same = [name for name, value in settings.items() if SPLIT not in value]
     if same and (len(same) < len(settings) or not source.validation_share):
         raise ConfigError(

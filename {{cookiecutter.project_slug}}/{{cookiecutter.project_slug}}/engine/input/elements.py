@@ -1,4 +1,4 @@
-"""Records on their way to batches: read, numbered, filtered, divided among workers, batched.
+"""Records on their way to batches: read, numbered, decoded, batched.
 
 An element is (id, record): the id, int64 [], says where the record is in the files, in whatever
 order they are read.
@@ -7,19 +7,16 @@ order they are read.
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..errors import OTHER_GRAPH, DataError, explained
-from .random_numbers import example_keys
-from .source import VALIDATION, Source, features_and_labels, split_in_files
+from ..errors import DataError
+from .source import Source, features_and_labels
 
 ENDLESS = np.iinfo(np.int64).max
 CONSTANTS = 100e6  # the most bytes of data in a graph
-OPEN_FILES = 16  # read side by side, in turn
 CPU = tf.ConfigProto(device_count={"GPU": 0})  # the GPU's settings are the trainer's
 
 #: AutoGraph would rewrite Python's `if` and `for` on tensors; it takes a second to start.
@@ -31,55 +28,12 @@ def arguments(record: Any) -> tuple[Any, ...]:
     return record if isinstance(record, tuple) else (record,)
 
 
-def elements_of(
-    source: Source,
-    split: str,
-    shard: tuple[int, int] = (0, 1),
-    epoch: tf.Tensor | None = None,
-    names: tf.Tensor | None = None,
-) -> tf.data.Dataset:
-    """The elements of a split that `keep` lets through, not decoded.
+def numbered_records(source: Source, split: str) -> tf.data.Dataset:
+    """The source's own `records` as elements.
 
-    Args:
-        source: where they come from.
-        split: one of its splits.
-        shard: (index, number) of a share: every number-th file if there are as many, else every
-            number-th record.
-        epoch: int64 []; given, files are read side by side, in an order that it is the key of.
-        names: see `file_names`; default: made here.
+    Raises:
+        DataError: they come in another order each time, or write their data into the graph.
     """
-    index, number = shard
-    in_files = split_in_files(source, split)
-    if source.overrides("records"):
-        elements = _numbered(_records(source, in_files), 0)
-    else:
-        paths = source.files(in_files)
-        if not paths:
-            name = type(source).__name__
-            raise DataError(f"{name}: there are no files of the {split} split; check data.*")
-        names = file_names(source, split) if names is None else names
-        order = tf.range(len(paths), dtype=tf.int64)
-        if len(paths) >= number:
-            order, index, number = order[index::number], 0, 1
-        if epoch is not None:
-            key = tf.stack([tf.constant(source.seed, tf.int64), epoch])
-            order = tf.gather(order, tf.argsort(tf.random.stateless_uniform(order.shape, key)))
-        files = tf.data.Dataset.from_tensor_slices((order, tf.gather(names, order)))
-        read = native(lambda file, path: _numbered(source.read(path), file * 2**32))
-        if epoch is None:
-            elements = files.flat_map(read)
-        else:
-            calls = min(source.parallel_calls, OPEN_FILES)
-            elements = files.interleave(read, OPEN_FILES, OPEN_FILES, num_parallel_calls=calls)
-    shared = source.validation_share and split in (source.training_split, VALIDATION)
-    if shared or source.overrides("keep"):
-        held_out = _held_out(source, in_files, names) if shared else None
-        elements = _kept(source, elements, held_out, split == VALIDATION)
-    return elements.shard(number, index) if number > 1 else elements
-
-
-def _records(source: Source, split: str) -> tf.data.Dataset:
-    """The source's own; raises DataError if they write their data into the graph."""
     graph = tf.get_default_graph()
     before, size = len(graph.get_operations()), 0
     try:
@@ -102,60 +56,12 @@ def _records(source: Source, split: str) -> tf.data.Dataset:
             "graph, and so in each event file; take numpy_slices of engine/input/numpy_slices.py "
             "in place of from_tensor_slices"
         )
-    return records
+    return numbered(records, 0)
 
 
-def file_names(source: Source, split: str) -> tf.Tensor:
-    """The paths of a split's files, string [files], handed over when the pipeline starts.
-
-    As a constant, a million of them would be in the event file, too. Call it outside of functions
-    that run again: a call of Python while the process ends crashes it.
-    """
-    in_files = split_in_files(source, split)
-    files = [] if source.overrides("records") else source.files(in_files)
-    paths = np.array(list(map(os.fsencode, files)), object)
-    return tf.py_func(lambda: paths, [], tf.string, stateful=False)
-
-
-def _numbered(records: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+def numbered(records: tf.data.Dataset, first: Any) -> tf.data.Dataset:
+    """Records -> elements, whose ids begin with `first`, int64 []."""
     return tf.data.Dataset.zip((tf.data.Dataset.range(first, ENDLESS), records))
-
-
-def _held_out(source: Source, split: str, names: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function: ids int64 [batch] -> whether each record is for validation, bool [batch].
-
-    A hash decides, of the record's number in its file and of the file's path below the folder that
-    all are in: so records and files that are added move no others, nor does another data.seed.
-    """
-    if source.overrides("records"):
-        hashes = tf.zeros([1], tf.int64)
-    else:
-        shared = os.path.commonprefix(source.files(split))  # noqa: RUF071, it is cut at a folder
-        folder = len(os.fsencode(shared[: shared.rfind(os.sep) + 1]))
-        names = tf.strings.substr(tf.reshape(names, [-1]), folder, 2**30)
-        hashes = tf.strings.to_hash_bucket_fast(names, 2**32)
-    limit = int(source.validation_share * 2**32)
-    return lambda ids: example_keys(0, tf.gather(hashes, ids // 2**32), ids % 2**32) < limit
-
-
-def _kept(
-    source: Source,
-    elements: tf.data.Dataset,
-    held_out: Callable[[tf.Tensor], tf.Tensor] | None,
-    wanted: bool,
-) -> tf.data.Dataset:
-    @native
-    def mask(ids: tf.Tensor, record: Any) -> Any:
-        kept = source.keep(*arguments(record))
-        if held_out:
-            kept &= tf.equal(held_out(ids), wanted)
-        return tf.nest.map_structure(lambda array: tf.boolean_mask(array, kept), (ids, record))
-
-    # Records of different length are a batch each: `keep` sees them without padding.
-    shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
-    alike = source.padding is None or all(shape.is_fully_defined() for shape in shapes)
-    with explained(f"{type(source).__name__}.keep", DataError, OTHER_GRAPH):
-        return elements.batch(1024 if alike else 1).map(mask).unbatch()
 
 
 def decoded(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:

@@ -13,13 +13,13 @@ from .elements import (
     batched,
     bucket_of,
     decoded,
-    elements_of,
     native,
     to_batch,
 )
 from .random_numbers import example_keys
 from .sizes import class_weights, count_records, full_batches
 from .source import Source
+from .split import elements_of
 
 #: What an error says if `count` is not the number of records.
 WRONG_COUNT = "more or fewer records than count() says"

@@ -10,9 +10,10 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
-from .elements import batched, decoded, elements_of, native, to_batch
+from .elements import batched, decoded, native, to_batch
 from .images import is_image
 from .source import Source
+from .split import all_elements
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class PredictFiles:
             read = native(lambda number, path: (number, self._from_file(path)))
             examples = tf.data.Dataset.zip((ids, files)).map(read, source.parallel_calls)
             return examples.apply(tf.data.experimental.ignore_errors()).batch(source.batch_size)
-        elements = decoded(source, elements_of(source, source.evaluation_split))
+        elements = decoded(source, all_elements(source, source.evaluation_split))
         convert = native(lambda ids, record: (ids, to_batch(source, record)[0]))
         return batched(source, elements, drop_remainder=False).map(convert).prefetch(2)
 

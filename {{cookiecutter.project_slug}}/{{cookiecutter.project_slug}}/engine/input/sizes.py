@@ -12,8 +12,9 @@ import psutil
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, DataError
-from .elements import arguments, batched, decoded, elements_of, iterate, native, run_once
+from .elements import arguments, batched, decoded, iterate, native, run_once
 from .source import Source, split_in_files, splits_of
+from .split import classes_of, count_classes, elements_of, shape_text
 
 # Where Linux says how much memory a group of processes may take: version 2 and 1 of cgroups.
 GROUPS = "/proc/self/cgroup"
@@ -24,7 +25,6 @@ LIMITS = {
 
 STRING_BYTES = 100  # what a string in a tensor takes besides its characters, measured
 SERIALIZED_BYTES = 200  # the same of an array that is held as a string
-MOST_CLASSES = 10**7
 
 
 def memory_limit() -> int:
@@ -130,32 +130,14 @@ def full_batches(source: Source, split: str, count: int) -> int:
 
 def class_counts(source: Source, split: str) -> np.ndarray:
     """How many records each class has, by `label`: int64 [classes]."""
-    name = type(source).__name__
-
-    @native
-    def label(_: tf.Tensor, record: Any) -> tf.Tensor:
-        labels = source.label(*arguments(record))
-        is_list = isinstance(labels, tf.Tensor) and labels.shape.rank in (1, None)
-        if not is_list or not labels.dtype.is_integer:
-            text = str(tf.nest.map_structure(lambda t: _array(t.dtype, t.shape), labels))
-            raise ConfigError(
-                f"{name}: found labels {text}, expected integers [batch] for classes, as "
-                "data.balance needs; write its `label`"
-            )
-        return labels
+    label = native(lambda _, record: classes_of(source, record))
 
     def labels() -> tf.data.Dataset:
         elements = decoded(source, elements_of(source, split))
         return batched(source, elements, drop_remainder=False).map(label)
 
     found = np.concatenate([np.zeros(0, np.int64), *iterate(labels)])
-    for value in [found.min(), found.max()] if len(found) else []:
-        if not 0 <= value < MOST_CLASSES:
-            raise DataError(
-                f"{name}: found the label {value} in the {split} split, expected classes from 0 "
-                f"to {MOST_CLASSES - 1}; number them in `convert`, or in `label`"
-            )
-    return np.bincount(found)
+    return count_classes(source, split, found)
 
 
 def class_weights(source: Source, split: str) -> np.ndarray:
@@ -211,7 +193,7 @@ def summary(source: Source) -> str:
         if source.overrides("label") or (is_list and types[1].is_integer):
             lines.append(f"  {_balance(source, split)}")
     for name, *spec in zip(("features", "labels"), types, shapes):
-        lines.append(f"{name}: {tf.nest.map_structure(_array, *spec)}")
+        lines.append(f"{name}: {tf.nest.map_structure(shape_text, *spec)}")
     return "\n".join(lines)
 
 
@@ -232,7 +214,3 @@ def _balance(source: Source, split: str) -> str:
         return f"{len(counts)} classes of {counts.min()} to {counts.max()} records"
     names = getattr(source, "class_names", map("class {}".format, range(len(counts))))
     return ", ".join(f"{name}: {count}" for name, count in zip(names, counts))
-
-
-def _array(type_: tf.DType, shape: tf.TensorShape) -> str:
-    return f"{type_.name} {shape.as_list()}".replace("None", "?")

@@ -35,6 +35,7 @@ class Source(Protocol):
     balance: float
     buckets: list[int]
     validation_share: float
+    stratify: bool
 
     def prepare(self) -> None: ...
     def files(self, split: str) -> list[str]: ...

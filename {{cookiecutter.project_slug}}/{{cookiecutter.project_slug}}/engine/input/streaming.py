@@ -14,8 +14,6 @@ from .elements import (
     batched,
     bucket_of,
     decoded,
-    elements_of,
-    file_names,
     native,
     to_batch,
     untuned,
@@ -23,6 +21,7 @@ from .elements import (
 from .random_numbers import example_keys, uniform
 from .sizes import class_weights, count_records, full_batches
 from .source import Source
+from .split import elements_of, given
 
 
 def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dataset:
@@ -42,12 +41,12 @@ def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dat
         DataError: there are fewer records than one batch.
     """
     full_batches(source, split, count_records(source, split, source.shard, source.batch_size))
-    names = file_names(source, split)
+    handed = given(source, split)
     augmented = source.overrides("augment")
 
     @native
     def epoch_elements(epoch: tf.Tensor) -> tf.data.Dataset:
-        elements = elements_of(source, split, source.shard, epoch, names)
+        elements = elements_of(source, split, source.shard, epoch, handed)
         if source.balance or augmented:
             elements = elements.map(native(lambda id_, record: (tf.stack([epoch, id_]), record)))
         tf.set_random_seed(source.seed)  # of this function: else the trainer's would matter, too

@@ -10,6 +10,7 @@ import time
 from typing import Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
+from omegaconf import DictConfig, OmegaConf
 
 from ...data.dataset import Dataset
 from ...model.model import Model
@@ -70,6 +71,14 @@ def last_step_of(settings: TrainerSettings, dataset: Dataset) -> int:
         return settings.last_step
     with locate_bad_record(dataset):
         return settings.last_epoch * dataset.steps_per_epoch(dataset.training_split)
+
+
+def set_last_step(config: DictConfig, settings: TrainerSettings, dataset: Dataset) -> None:
+    """Sets trainer.last_step by its last_epoch where the model follows it, as a schedule does."""
+    follows = "${trainer.last_step}" in str(OmegaConf.to_container(config.model))
+    if settings.last_epoch and follows:
+        dataset.prepare()
+        config.trainer.last_step = last_step_of(settings, dataset)
 
 
 def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: int) -> bool:
