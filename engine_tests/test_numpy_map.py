@@ -98,7 +98,7 @@ def test_a_wrong_dtype_or_shape_names_the_function_what_it_returned_and_what_was
     with pytest.raises(tf.errors.OpError) as error:
         mapped(measure, [tf.float32, tf.float32], [[], [3]])
     expected = r"expected \(float32 \(\), float32 \(3,\)\)"
-    error.match(rf"DataError: .*\.measure {found}, {expected}")
+    error.match(rf"DataError: .*\.measure, given record 1, {found}, {expected}")
     assert "Traceback" not in error.value.message
 
 
@@ -108,14 +108,16 @@ def test_an_error_in_the_function_is_one_line_with_its_place(fit, tmp_path):
     class Fails(Numbers):
         def records(self, split):
             def classify(number):
+                if number < 2:
+                    return None
                 return np.zeros(1, np.float32), np.int32(classes[int(number)])
 
             records = tf.data.Dataset.range(9)
             return numpy_map(records, classify, [tf.float32, tf.int32], [[1], []])
 
     message = (
-        r"^Fails, train split: record 6: .*\.classify raised KeyError in line \d+: 5; "
-        r"fix or remove it, or change how it is read$"
+        r"^Fails, train split: record 4: .*\.classify, given record 6, raised KeyError in line "
+        r"\d+: 5; fix or remove it, or change how it is read$"
     )
     with pytest.raises(DataError, match=message):
         fit(tmp_path / "run", dataset=Fails(batch_size=4, memory_fraction=0.0))

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
-from .elements import arguments, native
+from .elements import arguments, native, numbered
 
 
 def numpy_map(
@@ -45,8 +45,8 @@ def numpy_map(
     structure = tf.data.get_output_types(records)
     name = getattr(function, "__qualname__", type(function).__name__)
 
-    def call(*arrays: Any) -> tuple[np.ndarray, str]:
-        """The arrays of one record -> tensors as bytes, object [examples, arrays]; their number."""
+    def call(number: int, *arrays: Any) -> tuple[np.ndarray, str]:
+        """The number-th record -> tensors as bytes, object [examples, arrays]; how many."""
         try:
             returned = function(*arguments(tf.nest.pack_sequence_as(structure, arrays)))
             examples = returned if isinstance(returned, list) else [returned]
@@ -55,7 +55,9 @@ def numpy_map(
         except Exception as error:
             line = traceback.extract_tb(error.__traceback__)[:2][-1].lineno
             problem = f"raised {type(error).__name__} in line {line}: {error}"
-            text = f"{name} {error if isinstance(error, DataError) else problem}"
+            # Since what it returns need not be as many, nor one of each.
+            given = f"{name}, given record {number + 1},"
+            text = f"{given} {error if isinstance(error, DataError) else problem}"
             return np.zeros([0, len(types)], object), f"DataError: {' '.join(text.split())}"
 
     def pack(example: Any) -> list[bytes]:
@@ -72,11 +74,12 @@ def numpy_map(
         return [tf.make_tensor_proto(*pair).SerializeToString() for pair in zip(found, types)]
 
     @native
-    def map_one(*record: Any) -> tf.Tensor:
+    def map_one(number: tf.Tensor, record: Any) -> tf.Tensor:
         # Not stateful, which it need not be: then the position among the records can be saved.
-        rows, number = tf.py_func(call, tf.nest.flatten(record), [tf.string] * 2, stateful=False)
+        inputs = [number, *tf.nest.flatten(record)]
+        rows, length = tf.py_func(call, inputs, [tf.string] * 2, stateful=False)
         # Fails with the text of a problem; an exception would bring its stack trace.
-        rows = rows[: tf.strings.to_number(number, tf.int32)]
+        rows = rows[: tf.strings.to_number(length, tf.int32)]
         return tf.ensure_shape(rows, [None, len(types)])
 
     @native
@@ -84,4 +87,4 @@ def numpy_map(
         parsed = zip(tf.unstack(row), types, stated)
         return tuple(tf.ensure_shape(tf.io.parse_tensor(a, t), shape) for a, t, shape in parsed)
 
-    return records.map(map_one, parallel_calls).unbatch().map(unpack)
+    return numbered(records, 0).map(map_one, parallel_calls).unbatch().map(unpack)
