@@ -17,7 +17,7 @@ from my_project.engine.errors import DataError
 from my_project.engine.input.elements import iterate, run_once
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.run.metrics import last_metrics
-from my_project.engine.tools.predictions import Lines
+from my_project.engine.tools.predictions import Lines, write_predictions
 from my_project.evaluate import evaluate
 from my_project.predict import predict
 from my_project.train.__main__ import train
@@ -211,6 +211,34 @@ def test_records_are_predicted_and_a_corrupt_one_is_named_with_nothing_written(t
     with pytest.raises(DataError, match=r"test-\S+: record 1[01]: "):
         predict(arguments)
     assert sorted(os.listdir(str(tmp_path))) == ["data", "run"]
+
+
+def test_sparse_features_alone_are_predicted(tmp_path):
+    class Bags(Pairs):
+        def convert(self, lines):
+            features, labels = super().convert(lines)
+            return tf.sparse.from_dense(features), labels
+
+    class Sums:
+        name = "sums"
+        session, graph = tf.Session, staticmethod(lambda: tf.Graph().as_default())
+        class_names = ()
+
+        def __init__(self, dataset):
+            self.dataset, self.model = dataset, self
+
+        def __call__(self, features, training):
+            return tf.sparse.reduce_sum(features, 1)
+
+        def predict(self, outputs):
+            return {"sum": outputs}
+
+    (tmp_path / "a.txt").write_text("1,2,0\n0,0,1\n5,6,0\n")
+    dataset = Bags(batch_size=2)
+    inputs = PredictFiles(dataset, [f"{tmp_path}/a.txt"])
+    assert write_predictions(Sums(dataset), inputs, f"{tmp_path}/out.jsonl") == []
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(row["record"], row["sum"]) for row in rows] == [(1, 3), (2, 0), (3, 11)]
 
 
 def test_a_dataset_may_say_how_it_reads_a_file(tmp_path):
