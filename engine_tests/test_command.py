@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,6 +34,11 @@ def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(st
     assert f"run directory: {tmp_path}/run" in logged[:2]
     assert output.endswith(f"\nrun directory: {tmp_path}/run\n")
     assert re.search(r"^test accuracy: 0\.\d{4}$", output, re.MULTILINE)
+    assert re.search(r"^best loss: \d\.\d{4} at step 5$", output, re.MULTILINE)
+    commands = dict(re.findall(r"^to (\w+) it: (.*)$", output, re.MULTILINE))
+    assert commands["evaluate"].endswith(f".evaluate run_dir={tmp_path}/run checkpoint=best")
+    shown = subprocess.check_output([*shlex.split(commands["train"]), "--show"], cwd=ROOT)
+    assert "  last_step: 10  # default: 2000" in shown.decode().splitlines()
 
 
 @pytest.mark.parametrize(

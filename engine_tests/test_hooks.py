@@ -15,7 +15,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, RunError
 from my_project.engine.input.elements import iterate
-from my_project.engine.loop import lifecycle
+from my_project.engine.loop import overview
 from my_project.engine.loop.nan import NanHook
 from my_project.engine.loop.profile import ProfileHook
 from my_project.engine.loop.progress import ProgressHook
@@ -446,11 +446,11 @@ def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, mon
         "  mlp/dense_1/bias    (10,)          10",
         "  mlp/dense/bias      (16,)          16  not trained",
     ]
-    monkeypatch.setattr(lifecycle, "MOST_SHOWN", 1)
+    monkeypatch.setattr(overview, "MOST_SHOWN", 1)
     with tf.Graph().as_default():
         model = MLP(hidden=16)
         model(tf.zeros([1, 784]))
-        lifecycle.log_variables(model)
+        overview.log_variables(model)
     assert caplog.messages[-1].splitlines()[1:] == [
         "  mlp/dense/kernel  (784, 16)  12,544",
         "  and 3 smaller variables",
@@ -458,8 +458,19 @@ def test_the_log_begins_with_the_weights_of_the_model(fit, tmp_path, caplog, mon
     with tf.Graph().as_default():
         zeros = tf.placeholder_with_default(tf.zeros([2]), None)
         model.free = tf.Variable(zeros, name="free", validate_shape=False)
-        lifecycle.log_variables(model)
+        overview.log_variables(model)
     assert caplog.messages[-1].endswith("and 4 smaller variables")  # of unknown shape, too
+
+
+def test_the_log_says_what_comes_before_the_first_step(fit, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fit(tmp_path / "run", 5, gpus="none")
+    fit(tmp_path / "run", 25, log_every_n_steps=10, log_every_n_secs=1.5, gpus="none")
+    found = [line for line in caplog.messages if line.startswith("steps ")]
+    cores = len(os.sched_getaffinity(0))
+    assert found[0].startswith(f"steps 1 to 5 (0.5 epochs of 10) on the CPU ({cores} cores); eval")
+    assert found[1].startswith("steps 6 to 25 (2 epochs of 10) on the CPU (")
+    assert found[1].endswith("; log every 10 steps or 1.5 s")
 
 
 def test_the_speed_that_is_logged_is_that_of_training_alone(fit, tmp_path):

@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 145,
-    "lines": 12075,
-    "lines of the package": 9890,
+    "files": 147,
+    "lines": 12140,
+    "lines of the package": 9970,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,

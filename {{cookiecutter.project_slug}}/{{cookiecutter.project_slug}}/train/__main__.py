@@ -13,7 +13,6 @@ The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 ba
 
 from __future__ import annotations
 
-import os
 import sys
 
 from omegaconf import OmegaConf
@@ -33,6 +32,7 @@ def train(arguments: list[str]) -> int:
         return print_settings([text for text in arguments if text != "--show"])
     config = load_config(arguments)
     from ..engine.loop.lifecycle import set_last_step  # TensorFlow: settings are right by now
+    from ..engine.tools.what_next import what_next
 
     dataset, trainer = instantiate(config.data), instantiate(config.trainer)
     set_last_step(config, trainer, dataset)
@@ -48,8 +48,7 @@ def train(arguments: list[str]) -> int:
             raise
         return 128 + trainer.stopped_by
     finally:
-        if os.path.isdir(trainer.directory):
-            print(f"run directory: {trainer.directory}", flush=True)
+        print(what_next(trainer.directory, trainer.last_step), end="", flush=True)
 
 
 if __name__ == "__main__":

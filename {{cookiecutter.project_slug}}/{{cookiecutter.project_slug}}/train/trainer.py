@@ -78,7 +78,7 @@ class SessionTrainer(TrainerSettings):
             raise KeyboardInterrupt(f"signal {self.stopped_by}; {self.directory} is saved")
 
     def _train(self, graph: TrainingGraph, run: Run, last_step: int) -> None:
-        step = lifecycle.resume(self, run, graph.model)
+        step = lifecycle.resume(self, run, graph, last_step)
         run.write_start()
         hooks = graph.loop.hooks = self._hooks(graph, run, last_step)
         saved, batches_left = lifecycle.saved(hooks), False

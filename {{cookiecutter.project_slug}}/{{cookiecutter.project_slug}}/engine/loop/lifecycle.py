@@ -23,7 +23,9 @@ from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
 from .checkpoint import CheckpointHook
+from .graph import TrainingGraph
 from .nan import NanHook
+from .overview import log_plan, log_variables
 from .settings import TrainerSettings
 from .stop import SignalHook
 from .summaries import drop_events_after
@@ -31,8 +33,6 @@ from .summaries import drop_events_after
 logger = logging.getLogger(__name__)
 
 Hooks = Sequence[tf.train.SessionRunHook]
-
-MOST_SHOWN = 20  # variables in the log
 
 
 def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
@@ -105,15 +105,16 @@ def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: i
     return bool(reason)
 
 
-def resume(settings: TrainerSettings, run: Run, model: Model) -> int:
+def resume(settings: TrainerSettings, run: Run, graph: TrainingGraph, last_step: int) -> int:
     """Chooses the checkpoint to start from and drops what was logged after it; returns its step.
 
     A killed run logged steps that it now takes again. The log begins with a GPU that is not used,
-    and with the model's variables.
+    the model's variables, and what comes.
     """
     warn_of_unused_gpu(settings.gpus)
-    log_variables(model)
+    log_variables(graph.model)
     checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
+    log_plan(settings, graph.dataset, step, last_step)
     if not run.shared:
         remove_unfinished(run.checkpoint_prefix, os.path.join(run.input, "input"))
     if checkpoint and not run.shared:
@@ -121,26 +122,6 @@ def resume(settings: TrainerSettings, run: Run, model: Model) -> int:
     drop_metrics_after(run.metrics, step)
     drop_events_after(step, run.directory, run.evaluations)
     return step
-
-
-def log_variables(model: Model) -> None:
-    """Logs how many weights a model has, and each variable's shape: of many, the largest."""
-    trained = {variable.op.name for variable in model.trainable_variables}
-    shapes = {variable.op.name: variable.shape for variable in model.variables}
-    sizes = {name: shape.num_elements() or 0 for name, shape in shapes.items()}  # 0: unknown
-    largest = sorted(sizes, key=lambda name: -sizes[name])[:MOST_SHOWN]
-    rows = [
-        (name, str(shapes[name]), f"{size:,}", "" if name in trained else "not trained")
-        for name, size in sizes.items()
-        if name in largest
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    count = sum(size for name, size in sizes.items() if name in trained)
-    lines = [f"{model.name}: {sum(sizes.values()):,} weights, {count:,} of them trained"]
-    lines += [f"  {a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    if len(sizes) > len(rows):
-        lines.append(f"  and {len(sizes) - len(rows)} smaller variables")
-    logger.info("%s", "\n".join(map(str.rstrip, lines)))
 
 
 def training_session(

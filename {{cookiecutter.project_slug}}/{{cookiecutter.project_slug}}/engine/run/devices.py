@@ -69,16 +69,21 @@ def start_threads(config: tf.ConfigProto) -> None:
 
     The first session of a process makes them for all that follow, whose numbers have no effect.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     operations = config.inter_op_parallelism_threads
     # One that saves where a stream stands waits for batches that are made in another thread.
-    alone = operations == 1 or (operations < 1 and cores == 1)
+    alone = operations == 1 or (operations < 1 and cores() == 1)
     first = tf.ConfigProto(
         device_count={"GPU": 0},  # the GPU is set up by the session that uses it
         intra_op_parallelism_threads=config.intra_op_parallelism_threads,
         inter_op_parallelism_threads=2 if alone else operations,
     )
     tf.Session(graph=tf.Graph(), config=first).close()
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def warn_of_unused_gpu(gpus: str | int = "all") -> None:
