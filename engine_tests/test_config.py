@@ -7,6 +7,7 @@ import inspect
 import os
 import pathlib
 import pydoc
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,17 @@ from my_project.engine.graph.optimize import Optimization
 from my_project.engine.settings import config as config_module
 from my_project.engine.settings import targets
 from my_project.engine.settings.config import CONF, instantiate, load_config
+from my_project.engine.settings.overrides import values_in
+from my_project.engine.settings.tree import meanings
 from my_project.train.__main__ import train
 from omegaconf import OmegaConf
+
+
+def choices_of(group):
+    file = pathlib.Path(CONF, f"{group}s.yaml")
+    if file.exists():
+        return [*OmegaConf.load(str(file))]
+    return [path.stem for path in pathlib.Path(CONF, group).glob("*.yaml")]
 
 
 def test_groups_and_values_are_chosen_on_the_command_line():
@@ -185,14 +195,34 @@ def test_show_prints_the_settings_with_those_marked_that_are_not_the_defaults(
     assert OmegaConf.create(shown) == OmegaConf.create(
         OmegaConf.to_container(load_config(typed), resolve=True)
     )
-    marked = [line.strip() for line in shown.splitlines() if "  # " in line]
-    assert "hidden: 64  # default: 256" in marked
-    assert "profile_steps: [3, 4]  # default: []" in marked
-    assert "drawing_seed: 1  # no default" in marked  # of MNIST
-    assert not any("batch_size" in line for line in marked)
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "hidden: 64  # [default: 256] units of the hidden layer" in lines
+    (steps,) = [line for line in lines if line.startswith("profile_steps")]
+    assert steps.startswith("profile_steps: [3, 4]  # [default: []] [first, last] step to trace: ")
+    (seed,) = [line for line in lines if line.startswith("drawing_seed")]
+    assert seed.startswith("drawing_seed: 1  # [no default] ")  # of MNIST
+    assert "batch_size: 128  # examples" in lines
     assert train(["--show"]) == 0
-    assert "# " not in capsys.readouterr().out
+    assert "default" not in re.sub("; default .*", "", capsys.readouterr().out)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("group", ["data", "model", "trainer", "optimizer", "schedule", "loss"])
+def test_each_setting_says_what_it_means(group):
+    for choice in choices_of(group):
+        settings = load_config([f"{group}={choice}"])
+        values = {key: x for key, x in values_in(settings).items() if not OmegaConf.is_dict(x)}
+        without = values.keys() - meanings(settings).keys()
+        assert not [key for key in without if not re.search(r"_(target|partial)_$", key)], choice
+
+
+@pytest.mark.parametrize("model", choices_of("model"))
+def test_each_model_takes_each_optimizer_and_schedule(model):
+    schedules = choices_of("schedule")
+    for number, optimizer in enumerate(choices_of("optimizer")):
+        schedule = schedules[number % len(schedules)]
+        words = [f"model={model}", f"optimizer={optimizer}", f"schedule={schedule}"]
+        instantiate(load_config([*words, "model.classes=10"] if model != "gan" else words).model)
 
 
 @pytest.mark.parametrize(

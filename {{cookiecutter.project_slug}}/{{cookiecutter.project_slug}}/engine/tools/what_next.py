@@ -25,7 +25,8 @@ def what_next(directory: str, last_step: int) -> str:
         lines.append(f"best {best['metric']}: {best['value']:.4f} at step {best['step']}")
     if step and os.path.exists(run.config):
         here = os.path.join(os.getcwd(), "")
-        python = sys.executable.replace(here, "", sys.executable.startswith(here))
+        python = sys.executable
+        python = python[len(here) :] if python.startswith(here) else python
         more = f"trainer.last_step={2 * step}" if step >= last_step else ""
         for name, setting in (("evaluate", "checkpoint=best" if best else ""), ("train", more)):
             words = [python, "-m", f"{PACKAGE}.{name}", f"run_dir={directory}", setting]
