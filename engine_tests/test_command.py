@@ -38,7 +38,7 @@ def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(st
     commands = dict(re.findall(r"^to (\w+) it: (.*)$", output, re.MULTILINE))
     assert commands["evaluate"].endswith(f".evaluate run_dir={tmp_path}/run checkpoint=best")
     shown = subprocess.check_output([*shlex.split(commands["train"]), "--show"], cwd=ROOT)
-    assert "  last_step: 10  # default: 2000" in shown.decode().splitlines()
+    assert "  last_step: 10  # [default: 2000] " in shown.decode()
 
 
 @pytest.mark.parametrize(
