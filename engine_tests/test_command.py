@@ -18,13 +18,18 @@ PACKAGE = "my_project"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def wait_for(path, text):
-    """Waits until a file holds the text; fails after a minute."""
+def wait_until(condition):
+    """Waits until it holds; fails after a minute."""
     for _ in range(600):
-        if path.exists() and text in path.read_text():
+        if condition():
             return
         time.sleep(0.1)
-    pytest.fail(path.read_text())
+    pytest.fail("a minute is over")
+
+
+def wait_for(path, text):
+    """Waits until a file holds the text."""
+    wait_until(lambda: path.exists() and text in path.read_text())
 
 
 def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(start, tmp_path):
@@ -53,6 +58,29 @@ def test_a_signal_saves_and_exits_with_its_code(start, tmp_path, number, code):
     output = (tmp_path / "output").read_text()
     assert "Traceback" not in output
     assert output.endswith(f"\nrun directory: {tmp_path}/run\n")
+
+
+@pytest.mark.parametrize("inner", [1, 1000])
+def test_sigusr1_saves_and_training_goes_on(start, tmp_path, inner):
+    words = ["trainer.last_step=10000000", "trainer.checkpoint_every_n_steps=0"]
+    process = start(*words, f"trainer.steps_per_loop={inner}")
+    wait_for(tmp_path / "output", "step 1 ")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for number in (1, 2):
+        process.send_signal(signal.SIGUSR1)
+        wait_until(lambda number=number: len(list(checkpoints.glob("*.index"))) == number)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait() == 143
+    assert len(list(checkpoints.glob("*.index"))) == 3
+
+
+def test_sigusr1_saves_and_leaves_if_that_is_set(start, tmp_path):
+    process = start("trainer.last_step=10000000", "trainer.on_sigusr1=leave")
+    wait_for(tmp_path / "output", "step 1 ")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait() == 128 + signal.SIGUSR1
+    assert list((tmp_path / "run" / "checkpoints").glob("*.index"))
 
 
 def test_a_failed_run_says_where_it_is_before_the_error(start, tmp_path):

@@ -35,7 +35,7 @@ class SessionTrainer(TrainerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.directory = self.run_dir  # of the last `fit`
-        self._signals = SignalHook()
+        self._signals = SignalHook(on_sigusr1=self.on_sigusr1)
 
     @property
     def stopped_by(self) -> int | None:
@@ -110,7 +110,7 @@ class SessionTrainer(TrainerSettings):
             always=[last_step],
             **self.every("checkpoint"),
         )
-        self._signals = SignalHook(graph.loop.stop_op)
+        self._signals = SignalHook(graph.loop.stop_op, self.on_sigusr1, save.ask)
         return [
             # Ends the loop; another hook may ask for that, too.
             LastStepHook(last_step),

@@ -38,12 +38,22 @@ class CheckpointHook(EveryHook):
         self.prefix = prefix
         self._saver = saver
         self._positions = positions
+        self._asked = False
+
+    def ask(self) -> None:
+        """Saves after the next step that is not part of a loop in the graph, as before an end."""
+        logger.warning("SIGUSR1: saving after this step")
+        self._asked = True
+
+    def is_due(self, step: int) -> bool:
+        return self._asked or super().is_due(step)
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
         self._session = session
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
+        self._asked = False
         for position in self._positions:
             position.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(

@@ -58,6 +58,7 @@ class TrainerSettings:
     limit_batches: int = 0  # train on the first n batches over and over, evaluate n; 0 is all
     steps_per_loop: int = 1000  # the most steps inside the graph between hook events; 1: none
     allow_changes: Sequence[str] = ()  # to a run that resumes: settings; data.files: its files
+    on_sigusr1: str = "save"  # and go on; or "leave", as on SIGTERM
     # Your tf.train.SessionRunHook objects. One that has no `next_step` (see EveryHook) is called
     # at every step, so there is one session.run per step.
     hooks: Sequence[tf.train.SessionRunHook] = ()
@@ -82,6 +83,10 @@ class TrainerSettings:
             raise ConfigError(
                 "trainer.hooks: found something that is not a hook; expected "
                 "[{_target_: module.Class}] of tf.train.SessionRunHook"
+            )
+        if self.on_sigusr1 not in ("save", "leave"):
+            raise ConfigError(
+                f"trainer.on_sigusr1: found {self.on_sigusr1}, expected save or leave"
             )
         self.session_config = session_config(
             gpus=self.gpus,

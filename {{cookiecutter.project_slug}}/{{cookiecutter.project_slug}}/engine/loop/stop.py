@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # A terminal that is closed sends SIGHUP, which Windows does not know.
 SIGNALS = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
+WARNING = getattr(signal, "SIGUSR1", None)  # Slurm can send it some time before it ends a job
 
 ECHO_SECS = 1.0  # a signal that comes again within is the same: a closed terminal sends two
 
@@ -62,14 +63,23 @@ class SignalHook(tf.train.SessionRunHook):
 
     Args:
         stop_op: ends a loop that runs in the graph.
+        on_sigusr1: "leave": it is one of SIGNALS; or "save", and go on.
+        save: called for that.
 
     Attributes:
         received: number of the signal that stopped training, else None.
     """
 
-    def __init__(self, stop_op: tf.Operation | None = None) -> None:
+    def __init__(
+        self,
+        stop_op: tf.Operation | None = None,
+        on_sigusr1: str = "leave",
+        save: Callable[[], None] = lambda: None,
+    ) -> None:
         self.received: int | None = None
         self._stop_op = stop_op
+        self._saves = on_sigusr1 == "save"
+        self._save = save
         self._before: dict[int, Any] = {}  # what handled each signal
         self._second = False  # whether the next signal is a second one
         self._restore = contextlib.ExitStack()
@@ -83,15 +93,20 @@ class SignalHook(tf.train.SessionRunHook):
         self._restore.callback(writer.close)
         # Ends the thread, also while a forked child has the socket, too.
         self._restore.callback(writer.shutdown, socket.SHUT_WR)
-        for number in SIGNALS:
+        for number in filter(None, (*SIGNALS, WARNING)):
             if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP is under nohup
                 self._before[number] = signal.signal(number, self._receive)
                 self._restore.callback(signal.signal, number, self._before[number])
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
         threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
 
+    def _leaves(self, number: int) -> bool:
+        return number in self._before and not (number == WARNING and self._saves)
+
     def _receive(self, number: int, frame: Any) -> None:
-        if self._second and callable(self._before[number]):
+        if not self._leaves(number):
+            self._save()
+        elif self._second and callable(self._before[number]):
             self._before[number](number, frame)
         elif not self.received:
             self.received = number
@@ -101,7 +116,7 @@ class SignalHook(tf.train.SessionRunHook):
         """Runs in a thread of its own, so that it acts during a step or a save."""
         with reader:
             numbers = (byte[0] for byte in iter(lambda: reader.recv(1), b""))
-            signals = (number for number in numbers if number in self._before)
+            signals = filter(self._leaves, numbers)
             if next(signals, None) is None:
                 return
             # In another thread: it may wait for a core that a step is using.
@@ -144,7 +159,7 @@ def _release_child() -> None:
     SIGTERM then ends it. What a terminal sends to all of its processes it ignores: the parent
     needs it for the step at work, and ends it afterwards.
     """
-    for number in SIGNALS:
+    for number in filter(None, (*SIGNALS, WARNING)):
         if isinstance(getattr(signal.getsignal(number), "__self__", None), SignalHook):
             signal.set_wakeup_fd(-1)  # of a socket that is the parent's
             ended = number == signal.SIGTERM
