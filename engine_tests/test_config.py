@@ -301,14 +301,32 @@ def rewritten(run, **groups):
 def test_any_setting_that_is_a_path_may_lead_elsewhere_to_the_same_name(run):
     paths = {"features": "a/x.npy", "path": "a/b.sqlite", "query": "SELECT a/b FROM {split}"}
     rewritten(run, data=paths)
-    (run.parent / "b c").mkdir()
-    for features in ("/b/c/x.npy", f"{run.parent}/b c/x.npy"):
+    for folder in ("b", "b c"):
+        (run.parent / folder).mkdir()
+        (run.parent / folder / "x.npy").write_bytes(b"")
+    for features in (f"{run.parent}/b/x.npy", f"{run.parent}/b c/x.npy"):
         typed = [f"data.features={features}", "data.path=c.sqlite"]
         config = load_config([f"run_dir={run}", *typed])
         assert (config.data.features, config.data.path) == (features, "c.sqlite")
-    for other in ("data.features=/b/y.npy", "data.query=SELECT c/b FROM {split}"):
+    for other in ("data.features=/b/x.npy", "data.query=SELECT c/b FROM {split}"):
         with pytest.raises(ConfigError, match=r"data\.(features|query) was"):
             load_config([f"run_dir={run}", other])
+
+
+def test_the_name_of_a_column_with_a_slash_is_no_path(run):
+    rewritten(run, data={"label": "wind_m/s"})
+    with pytest.raises(ConfigError, match=r"data\.label was wind_m/s, is gust_m/s"):
+        load_config([f"run_dir={run}", "data.label=gust_m/s"])
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_a_list_that_differs_is_refused(run, command):
+    rewritten(run, model={"freeze": ["dense_1/"]}, data={"features": ["x", "y"]})
+    for other in ("data.features=[y,x]", "model.freeze=[dense/]"):
+        with pytest.raises(ConfigError, match=r"was \[.*\], is \[.*\]; leave them"):
+            load_config([f"run_dir={run}", other], command)
+    typed = ["data.features=[x,y]", "model.freeze=[dense_1/]"]
+    load_config([f"run_dir={run}", *typed], command)
 
 
 def test_how_data_are_read_may_change_and_the_batch_size_where_nothing_is_trained(run):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from my_project.data.generator import Generated
-from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.errors import ConfigError, DataError, NotFiniteError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model.mlp import MLP
@@ -25,6 +25,16 @@ def odd(split):
 def endless(split):
     while True:
         yield [1.0, 2.0], 1
+
+
+def large(split):
+    yield np.zeros([2, 3]), 0.0, 1
+    yield np.zeros([2, 3]), 0.0, 2**32 + 1
+
+
+def holes(split):
+    for number in range(10):
+        yield [np.nan if number == 2 else 1.0, 0.0], number % 2
 
 
 def make(function, **arguments):
@@ -74,12 +84,24 @@ def test_a_model_learns_the_spirals_and_a_run_resumes(fit, tmp_path):
         ("pairs", {"dtypes": ["int32"] * 3}, r"yielded .*float64 \(\).*expected .*int32 \(\)"),
         ("endless", {}, r"yielded float64 \(2,\), int64 \(\) as example 1, expected float32"),
         ("pairs", {"classes": 1}, r"record 2: expected labels from 0 to 0, found 1"),
+        ("large", {}, r"yielded .*int64 \(\) as example 2, .*numbers that these can hold"),
     ],
 )
 def test_what_does_not_fit_is_named_with_what_was_expected(function, arguments, message):
     with pytest.raises(DataError, match=message) as caught:
         find_bad_record(make(function, **arguments), "test")
     assert "\n" not in str(caught.value)
+
+
+def test_types_that_do_not_exist_are_refused():
+    with pytest.raises(ConfigError, match=r"data\.dtypes=.*float33.*expected such as float32"):
+        make("pairs", dtypes=["float33", "int32", "int32"])
+
+
+def test_a_nan_is_found_though_no_batch_can_be_read_again(fit, tmp_path):
+    dataset = make("holes", dtypes=["float32", "int32"], shapes=[[2], []])
+    with pytest.raises(NotFiniteError, match="record 3: features hold NaN"):
+        fit(tmp_path / "run", 5, MLP(classes=2), dataset)
 
 
 @pytest.mark.parametrize(("function", "shapes"), [("absent", [[2, 3], [], []]), ("pairs", [[2]])])

@@ -83,6 +83,18 @@ def test_all_formats_are_read_by_their_content(tmp_path, batches):
     np.testing.assert_allclose(features, np.broadcast_to(expected, features.shape), atol=3 / 255)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_four_colors_become_gray_or_three(tmp_path, batches, channels):
+    (tmp_path / "images/test/cat").mkdir(parents=True)
+    ink = np.full([4, 6, 4], (0, 255, 255, 0), np.uint8)  # red
+    Image.fromarray(ink, "CMYK").save(str(tmp_path / "images/test/cat/a.jpg"))
+    images = dataset(tmp_path / "images", channels=channels, classes=1)
+    images.training_split = "test"
+    ((features, _),) = batches(images, "test")
+    expected = [1, 0, 0] if channels == 3 else [0.3]
+    np.testing.assert_allclose(features.mean((0, 1, 2)), expected, atol=0.05)
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_photo_stands_upright(tmp_path, batches, orientation):
     pixels = np.zeros([8, 8], np.uint8)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data import Dataset
-from my_project.engine.errors import ConfigError, DataError
+from my_project.engine.errors import ConfigError, DataError, RunError
 from my_project.engine.input import sizes
 from my_project.engine.input.elements import native
 from my_project.engine.input.numpy_slices import numpy_slices
 from my_project.engine.input.random_numbers import uniform
 from my_project.engine.input.sizes import count_records, padding_wasted
 from my_project.engine.input.source import splits_of
+from my_project.model.mlp import MLP
 
 NUMBERS = list(range(60))  # in files of ten; those from 50 on are of the rare class, 0
 BUCKETS = [4, 7]  # of the lengths below, 1 to 9
@@ -101,6 +102,13 @@ class Alone(Numbers):
     def convert(self, sequence):
         number = tf.cast(sequence[:, 0], tf.int64)
         return {"number": number, "sequence": sequence}, tf.cast(number < 50, tf.int32)
+
+
+class Learner(MLP):
+    """Learns from the number alone."""
+
+    def call(self, inputs, training=False):
+        return super().call(inputs["number"], training)
 
 
 FORMS = [Numbers, Pairs, Ragged, Alone]
@@ -314,6 +322,42 @@ def test_what_is_held_out_stays_so_when_records_and_files_are_added(directory, t
     after = held_out(Folders(moved, True, validation_share=0.2), batches)
     assert after - {1000, 2000} == before
     assert {number // 100 for number in before} == {0, 1}
+
+
+def test_what_is_held_out_of_one_file_stays_so_when_that_is_renamed(tmp_path, batches):
+    class Single(Numbers):
+        def files(self, split):
+            return [str(self.directory)]
+
+    text = "".join(f"{number}\n" for number in range(200))
+    found = []
+    for name in ("all.txt", "all_v2.txt"):
+        (tmp_path / name).write_text(text)
+        found.append(held_out(Single(tmp_path / name, True, validation_share=0.3), batches))
+    assert found[0] == found[1]
+    assert 40 < len(found[0]) < 80
+
+
+def test_files_of_other_names_would_divide_otherwise_and_are_refused(tmp_path, fit):
+    for number in range(6):
+        lines = "".join(f"{10 * number + k}\n" for k in range(10))
+        (tmp_path / f"{number}.txt").write_text(lines)
+    fit(tmp_path / "run", 2, Learner(classes=2), Numbers(tmp_path, True, validation_share=0.3))
+    (tmp_path / "0.txt").rename(tmp_path / "00.txt")
+
+    class Renamed(Numbers):
+        def files(self, split):
+            return [f"{self.directory}/00.txt", *super().files(split)[1:]]
+
+    renamed = Renamed(tmp_path, True, validation_share=0.3)
+    with pytest.raises(RunError, match="training files have other names, by which"):
+        fit(tmp_path / "run", 4, Learner(classes=2), renamed)
+
+
+def test_a_share_that_takes_nothing_is_named(directory):
+    dataset = Numbers(directory, True, validation_share=0.0001)
+    with pytest.raises(DataError, match=r"holds no records; data\.validation_share is"):
+        sizes.check_not_empty(dataset, "validation", dataset.count("validation"))
 
 
 def test_a_stratified_share_is_exact_in_each_class_and_few_records_change_sides(directory, batches):

@@ -93,11 +93,19 @@ def test_a_sequence_that_is_missing_is_not_an_empty_one(tmp_path):
             find_bad_record(Sequences(str(tmp_path), 1, 1), "test")
 
 
-def test_a_label_that_is_not_a_class_is_named(tmp_path):
-    examples = [{"sequence": np.zeros(3), "label": label} for label in (0, 1, 2)]
+@pytest.mark.parametrize("wrong", [2, 2**32 + 1])
+def test_a_label_that_is_not_a_class_is_named(tmp_path, wrong):
+    examples = [{"sequence": np.zeros(3), "label": label} for label in (0, 1, wrong)]
     write_tfrecords(str(tmp_path), "test", examples)
-    with pytest.raises(DataError, match="record 3: expected labels from 0 to 1, found 2"):
+    with pytest.raises(DataError, match=f"record 3: expected labels from 0 to 1, found .*{wrong}"):
         find_bad_record(Sequences(str(tmp_path), 1, 2), "test")
+
+
+def test_a_word_beyond_32_bits_is_named(tmp_path):
+    examples = [{"sequence": np.array([1, word]), "label": 0} for word in (1, 2**32 + 5)]
+    write_tfrecords(str(tmp_path), "test", examples)
+    with pytest.raises(DataError, match=r"record 2: expected integers of 32 bits .*4294967301"):
+        find_bad_record(Sequences(str(tmp_path), 0, 2), "test")
 
 
 def test_its_settings_make_it():

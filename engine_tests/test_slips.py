@@ -9,6 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.dataset import Dataset
 from my_project.engine.errors import ConfigError, DataError, ModelError, RunError
+from my_project.engine.input.elements import iterate
+from my_project.engine.input.numpy_slices import numpy_slices
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.tools.contact_sheet import contact_sheet
 from my_project.engine.tools.predictions import write_predictions
@@ -18,6 +20,7 @@ from my_project.engine.tools.saved_model import write_saved_model
 from my_project.engine.tools.table import configs_of_runs
 from my_project.model.classifier import Classifier
 from my_project.model.mlp import MLP
+from my_project.model.model import Model
 from my_project.train.__main__ import train
 from my_project.train.hooks.best import read_best
 from my_project.train.hooks.every import EveryHook
@@ -48,7 +51,8 @@ class Loaded:
     def __init__(self, model, dataset, run_dir):
         self.model, self.dataset = model, dataset
         self.checkpoint = tf.train.latest_checkpoint(f"{run_dir}/checkpoints")
-        self.config = SimpleNamespace(run_dir=run_dir)
+        self.config = SimpleNamespace(run_dir=run_dir, trainer=SimpleNamespace(allow_changes=[]))
+        self.record = {}
         self._trainer = SessionTrainer()
 
     def graph(self):
@@ -303,3 +307,103 @@ def test_another_seed_or_batch_size_is_refused_from_python_too(fit, tmp_path):
     resume(13, batch_size=np.int64(10))
     resume(15, batch_size=20, allow_changes=["data.batch_size"])
     resume(20, batch_size=20)
+
+
+class Column(Toy):
+    """The first number, of which labels are made as `made` says."""
+
+    made = staticmethod(lambda y: y)
+
+    def convert(self, x, y):
+        return x, self.made(y)
+
+
+class Line(Model):
+    """A regression: outputs [batch, 1]."""
+
+    def build(self, input_shape):
+        self.dense = tf.keras.layers.Dense(1)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        return self.dense(inputs)
+
+    def loss(self, outputs, labels):
+        return tf.reduce_mean(tf.square(outputs - labels))
+
+    def predict(self, outputs):
+        return {"value": outputs}
+
+
+def refused(fit, path, error, message, model=None, dataset=None):
+    with pytest.raises(error, match=message) as caught:
+        fit(path, 5, model or MLP(classes=3, hidden=4), dataset or Toy(batch_size=10))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_unknown_rank_are_refused(fit, tmp_path):
+    class Unknown(Column):
+        made = staticmethod(lambda y: tf.py_func(lambda x: np.float32(x), [y], tf.float32))
+
+    message = r"Unknown\.convert: found a tensor of unknown rank, .*set_shape"
+    refused(fit, tmp_path / "run", DataError, message, Line(), Unknown(batch_size=10))
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "message"),
+    [
+        (tf.as_string, ModelError, "labels of type string, expected the number of a class"),
+        (lambda y: tf.cast(y, tf.float32) + 1, DataError, "record .*: expected labels .*, found 3"),
+        (lambda y: tf.cast(y, tf.float32) / tf.cast(y, tf.float32), DataError, "found -?nan"),
+        (lambda y: tf.cast(y, tf.int64) + 2**32, DataError, "found 429496729"),
+    ],
+)
+def test_a_label_that_is_no_class_is_named_with_its_record(fit, tmp_path, made, error, message):
+    class Wrong(Column):
+        pass
+
+    Wrong.made = staticmethod(made)
+    refused(fit, tmp_path / "run", error, message, None, Wrong(batch_size=10))
+
+
+def test_text_where_numbers_are_needed_is_one_line(fit, tmp_path):
+    class Text(Toy):
+        def convert(self, x, y):
+            return tf.as_string(x), y
+
+    message = "TensorFlow cannot: .*Cast string to float is not supported; let convert return"
+    refused(fit, tmp_path / "run", ModelError, message, None, Text(batch_size=10))
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda hits: {"f1": (tf.reduce_sum(hits), tf.reduce_sum(hits))}, "f1 is a pair.*Ratio"),
+        (lambda hits: {"recall": hits[:3]}, r"recall is \(3,\), expected \[batch\] or a single"),
+        (lambda hits: {"confusion": hits}, "the name confusion is taken"),
+        (lambda hits: {"nothing": None}, "nothing is None; expected a tensor"),
+    ],
+)
+def test_a_measure_that_is_none_is_refused(fit, tmp_path, measure, message):
+    class Measured(MLP):
+        def measure(self, outputs, labels):
+            return measure(super().measure(outputs, labels)["accuracy"])
+
+    refused(fit, tmp_path / "run", ModelError, message, Measured(classes=3, hidden=4))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda labels, outputs: None, "loss is None, expected a tensor"),
+        (lambda labels, outputs: labels, "expected a tensor with a single float"),
+    ],
+)
+def test_a_loss_that_is_none_or_an_integer_is_refused(fit, tmp_path, loss, message):
+    refused(fit, tmp_path / "run", ModelError, message, MLP(classes=3, hidden=4, loss=loss))
+
+
+def test_text_of_any_language_is_a_slice():
+    words = np.array(["Köln", "日本", "a"])
+    found = [record["t"].decode() for record in iterate(lambda: numpy_slices({"t": words}))]
+    assert found == [*words]

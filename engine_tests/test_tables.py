@@ -1,15 +1,20 @@
 """CSV files: what their cells become, in which order, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.tables import Table
 from my_project.engine.errors import ConfigError, DataError, NotFiniteError
-from my_project.engine.input.bad_records import find_bad_record
+from my_project.engine.input.bad_records import find_bad_record, locate_bad_record
+from my_project.engine.input.elements import iterate
 from my_project.engine.input.predict_files import PredictFiles
 from my_project.engine.input.source import splits_of
 from my_project.engine.settings.config import instantiate, load_config
+from my_project.evaluate import evaluate
 from my_project.model.mlp import MLP
+from my_project.train.__main__ import train
 
 FILES = {
     "train1.csv": 'x,"a name",label,y\r\n0,"quoted, text",1,0.5\r\n1,,0,1.5\r\n\r\n2,t,1,2.5\r\n',
@@ -234,3 +239,71 @@ def test_a_nan_that_is_in_no_cell_leaves_the_message_as_it_is(table, tmp_path):
         (tmp_path / "train1.csv").write_text(f"x,a name,label,y\n{text}")
         found = table().describe_bad_record(str(tmp_path / "train1.csv"), 1, "features hold NaN")
         assert found.endswith("train1.csv: row 2: features hold NaN; fix the file")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+@pytest.mark.parametrize(
+    "header", ["x1,x2,x3,label", "x3,label,x2,x1", "id,x1,x2,x3,label", "x2,x3,x1"]
+)
+def test_columns_of_other_files_are_found_by_name(tmp_path, header, share):
+    rows = "".join(f"{n},{n + 1},{n + 2},{n % 2}\n" for n in range(40))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(f"x1,x2,x3,label\n{rows}")
+    values = {"x1": 1, "x2": 2, "x3": 3, "label": 0, "id": 9}
+    row = ",".join(str(values[name]) for name in header.split(","))
+    (tmp_path / "new.csv").write_text(f"{header}\n{row}\n")
+    arguments = {"features": ["x*"], "label": "label", "classes": 2, "batch_size": 8}
+    table = Table(f"{tmp_path}/{{split}}.csv", validation_share=share, **arguments)
+    inputs = PredictFiles(table, [f"{tmp_path}/new.csv"])
+    assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[1, 2, 3]]]
+    # Without the training data, as a run knows them.
+    table = Table("gone/{split}.csv", validation_share=share, **arguments)
+    table.feature_columns = ["x1", "x2", "x3"]
+    inputs = PredictFiles(table, [f"{tmp_path}/new.csv"])
+    assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[1, 2, 3]]]
+
+
+def test_a_bad_cell_of_other_files_is_named_with_a_share_for_validation_too(tmp_path):
+    (tmp_path / "train.csv").write_text("x,label\n" + "1,0\n" * 40)
+    (tmp_path / "new.csv").write_text("x,label\n1,0\nred,0\n")
+    arguments = {"features": ["x"], "label": "label", "classes": 2, "validation_share": 0.2}
+    table = Table(f"{tmp_path}/train.csv", **arguments)
+    inputs = PredictFiles(table, [f"{tmp_path}/new.csv"])
+    message = r"new\.csv: row 3: column 'x' is not a valid float: red"
+    with pytest.raises(DataError, match=message), locate_bad_record(table, table.evaluation_split):
+        list(iterate(inputs.batches))
+
+
+def test_a_run_evaluates_a_table_whose_columns_changed_places_by_their_names(tmp_path):
+    for folder, header in (("a", "x1,x2,label"), ("b", "x2,label,x1")):
+        (tmp_path / folder).mkdir()
+        for split in ("train", "test"):
+            rows = [{"x1": n % 2, "x2": n % 5, "label": n % 2} for n in range(40)]
+            lines = [",".join(str(row[name]) for name in header.split(",")) for row in rows]
+            (tmp_path / folder / f"{split}.csv").write_text("\n".join([header, *lines]))
+    pattern, run_dir = "data.pattern={}/{{split}}.csv", f"run_dir={tmp_path}/run"
+    words = ["data=tables", pattern.format(tmp_path / "a"), "data.features=[x*]"]
+    assert train([*words, run_dir, "data.batch_size=8", "trainer.last_step=30"]) == 0
+    for folder in "ab":
+        file = f"file={tmp_path}/{folder}.json"
+        assert evaluate([run_dir, pattern.format(tmp_path / folder), file]) == 0
+    found = [json.loads((tmp_path / f"{folder}.json").read_text()) for folder in "ab"]
+    assert found[0]["accuracy"] == found[1]["accuracy"]
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"])
+
+
+def test_a_label_is_no_feature_and_features_there_must_be(table):
+    for features in (["x", "label"], []):
+        with pytest.raises(ConfigError, match="columns of features, none of them that of"):
+            table(features=features)
+
+
+def test_a_zero_byte_and_a_number_beyond_float32_are_named(tmp_path, fit):
+    cells = {"1\0": "is not a valid float", "1e39": r"found x=1e39, .*3\.4e38"}
+    for number, (cell, problem) in enumerate(cells.items()):
+        for split in ("train", "test"):
+            rows = "0,0\n" * 9 + f"{cell},1\n" + "0,1\n" * 9
+            (tmp_path / f"{split}.csv").write_text(f"x,label\n{rows}")
+        table = Table(f"{tmp_path}/{{split}}.csv", ["x"], "label", 2, batch_size=4)
+        with pytest.raises((DataError, NotFiniteError), match=rf"row 11: .*{problem}"):
+            fit(tmp_path / f"run{number}", 9, MLP(hidden=4, classes=2), table)

@@ -1,5 +1,6 @@
 """Initial weights from another run, and variables that are not trained."""
 
+import glob
 import logging
 import shutil
 
@@ -55,6 +56,12 @@ def test_the_weights_of_another_run_are_those_that_training_starts_with(
     (line,) = [r.getMessage() for r in caplog.records if "warm start from" in r.getMessage()]
     assert "normed/dense/kernel" in line
     assert "Adam" not in line
+
+
+def test_the_name_of_one_of_a_checkpoints_files_will_do(fit, tmp_path, trained):
+    directory, _ = trained
+    path = glob.glob(f"{directory}/checkpoints/*.index")[0]
+    fit(tmp_path / "run", last_step=1, model=still(warm_start={"checkpoint": path}))
 
 
 def test_a_run_that_is_resumed_does_not_start_warm_again(fit, tmp_path, variables, trained):

@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 147,
-    "lines": 12220,
-    "lines of the package": 10050,
+    "lines": 12340,
+    "lines of the package": 10170,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,

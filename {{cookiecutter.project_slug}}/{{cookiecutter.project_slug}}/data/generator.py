@@ -38,7 +38,10 @@ class Generated(Dataset):
                 f"data: found function={function}, dtypes={dtypes}, shapes={shapes}; expected an "
                 "existing function, and as many shapes as dtypes"
             )
-        self.dtypes = [np.dtype(dtype) for dtype in dtypes]
+        try:
+            self.dtypes = [np.dtype(dtype) for dtype in dtypes]
+        except TypeError as error:
+            raise ConfigError(f"data.dtypes={dtypes}: {error}; expected such as float32") from None
         self.shapes = [tuple(shape) for shape in shapes]
         self.name = function
         self.classes = classes
@@ -60,13 +63,19 @@ class Generated(Dataset):
         arrays = [np.asarray(array) for array in record]
         found = [f"{array.dtype} {array.shape}" for array in arrays]
         expected = [f"{dtype} {shape}" for dtype, shape in zip(self.dtypes, self.shapes)]
-        same_kind = [np.can_cast(a.dtype, d, "same_kind") for a, d in zip(arrays, self.dtypes)]
-        if [array.shape for array in arrays] != self.shapes or not all(same_kind):
+        with np.errstate(over="ignore"):
+            stated = [array.astype(dtype) for array, dtype in zip(arrays, self.dtypes)]
+        kept = [
+            np.can_cast(a.dtype, s.dtype, "same_kind") and (s.dtype.kind == "f" or (a == s).all())
+            for a, s in zip(arrays, stated)
+        ]
+        if [array.shape for array in arrays] != self.shapes or not all(kept):
             raise DataError(
                 f"{self.name}: yielded {', '.join(found)} as example {number}, expected "
-                f"{', '.join(expected)}; correct it, or data.dtypes and data.shapes"
+                f"{', '.join(expected)}, and numbers that these can hold; correct it, or "
+                "data.dtypes and data.shapes"
             )
-        return tuple(array.astype(dtype) for array, dtype in zip(arrays, self.dtypes))
+        return tuple(stated)
 
     def convert(self, *arrays: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Batches of arrays -> all but the last, and the last."""

@@ -47,15 +47,19 @@ class Sequences(TFRecords):
         odd = f"expected a multiple of data.width={self.width} numbers in 'sequence', found"
         whole = tf.equal(tf.size(numbers) % max(self.width, 1), 0)
         checks = [(there, missing), (whole, [odd, tf.size(numbers)])]
+        if not self.width:
+            fits = tf.reduce_all(tf.equal(tf.cast(tf.to_int32(numbers), tf.int64), numbers))
+            checks.append((fits, ["expected integers of 32 bits in 'sequence', found", numbers]))
         with tf.control_dependencies([tf.debugging.Assert(*check) for check in checks]):
             numbers = tf.identity(numbers)
         sequence = tf.reshape(numbers, [-1, self.width]) if self.width else tf.to_int32(numbers)
-        return sequence, tf.shape(sequence)[0], tf.cast(parsed["label"], tf.int32)
+        return sequence, tf.shape(sequence)[0], parsed["label"]
 
     def convert(self, *record: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Padded batches of what `decode` returns -> features and labels."""
         sequence, length, label = record
-        return {"sequence": sequence, "length": length}, valid_labels(label, self.classes)
+        labels = tf.cast(valid_labels(label, self.classes), tf.int32)
+        return {"sequence": sequence, "length": length}, labels
 
 
 class Waves(Sequences):

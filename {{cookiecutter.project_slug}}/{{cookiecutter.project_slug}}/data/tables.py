@@ -6,10 +6,10 @@ import contextlib
 import csv
 import glob
 import itertools
-import math
 import re
 from typing import Any, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ConfigError, DataError
@@ -56,6 +56,14 @@ class Table(Dataset):
         self.features = [str(name) for name in features]
         self.label_column = str(label)
         self.classes = classes
+        #: What `*` in their names stands for, as `prepare` finds it, in the order of that file.
+        self.feature_columns = [] if "*" in "".join(self.features) else self.features
+        self.unlabeled = False  # as `predict` takes tables, with a column of labels or without
+        if not self.features or self.label_column in self.features:
+            raise ConfigError(
+                f"data: found features={self.features} and label={self.label_column}, expected "
+                "columns of features, none of them that of the label"
+            )
         self.delimiter = "\t" if delimiter == "\\t" else delimiter
         if not re.fullmatch(r"[\x00-\x7f]", self.delimiter) or self.delimiter in '"\r\n':
             raise ConfigError(
@@ -67,6 +75,7 @@ class Table(Dataset):
         """Checks that all files have the columns, in the same order; raises DataError."""
         paths = [path for split in self.splits for path in self.files(split)]
         first = self.header(paths[0])
+        self.feature_columns = self.features_in(first)
         for path in paths:
             header = self.header(path)
             columns = self.columns(header)
@@ -81,13 +90,18 @@ class Table(Dataset):
                 )
 
     def columns(self, header: list[str]) -> list[str]:
-        """The columns of the features, then that of the label."""
+        """The columns of the features, then that of the label, if it must be there or is."""
+        without = self.unlabeled and self.label_column not in header
+        return [*self.features_in(header), *([] if without else [self.label_column])]
+
+    def features_in(self, header: list[str]) -> list[str]:
+        """The columns of the features: those that `prepare` found, else those of this header."""
         columns = []
         for name in self.features:
             pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
             found = [] if name in header else list(filter(pattern.fullmatch, header))
             columns += [column for column in found if column != self.label_column] or [name]
-        return [*columns, self.label_column]
+        return self.feature_columns or columns
 
     def header(self, path: str) -> list[str]:
         """The names in the first line of a file; raises DataError if it is not text."""
@@ -130,12 +144,14 @@ class Table(Dataset):
         header = self.header(self.files(self.training_split)[0])
         columns = self.columns(header)
         kinds = dict.fromkeys(columns, tf.zeros([0], tf.float32))
-        kinds[self.label_column] = tf.zeros([0], tf.int32)
+        if self.label_column in columns:
+            kinds[self.label_column] = tf.zeros([0], tf.int32)
         # Other columns may hold any text, or none.
         defaults = [kinds.get(column, tf.constant([""])) for column in header]
         cells = dict(zip(header, tf.io.decode_csv(lines, defaults, self.delimiter)))
-        *features, labels = [cells[column] for column in columns]
-        return tf.stack(features, axis=1), valid_labels(labels, self.classes)
+        features = tf.stack([cells[column] for column in self.features_in(header)], axis=1)
+        labels = cells.get(self.label_column, tf.zeros(tf.shape(lines), tf.int32))
+        return features, valid_labels(labels, self.classes)
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """The error about a line, such as `Field 2 in record 0 is not a valid float: x`."""
@@ -146,8 +162,9 @@ class Table(Dataset):
             with open(path, encoding="utf-8-sig", errors="replace") as file:
                 line = next(itertools.islice(file, number, None), "")
             row = dict(zip(self.header(path), next(csv.reader([line], delimiter=self.delimiter))))
-            cells = [f"{name}={row[name]}" for name in self.columns(list(row))[:-1]]
+            cells = [f"{name}={row[name]}" for name in self.features_in(list(row))]
             with contextlib.suppress(ValueError):  # the convert of a subclass may read text
-                bad = [cell for cell in cells if not math.isfinite(float(cell.rpartition("=")[2]))]
-                problem = f"found {', '.join(bad)}, expected finite numbers" if bad else problem
+                bad = [cell for cell in cells if not np.isfinite(np.float32(cell.split("=")[-1]))]
+                expected = "expected finite numbers, at most 3.4e38"
+                problem = f"found {', '.join(bad)}, {expected}" if bad else problem
         return f"{path}: row {number + 1}: {problem}; fix the file"

@@ -213,12 +213,21 @@ def _pairs(one: tf.Tensor, other: tf.Tensor, operation: tf.Operation) -> bool:
     return result.as_list()[-1] == one.shape.as_list()[-1] != 1
 
 
-def check_per_example(value: tf.Tensor, what: str) -> tf.Tensor:
-    """The same numbers; raises ModelError if there is more than one for each example."""
-    if (value.shape.rank or 0) > 1:
+def check_per_example(value: tf.Tensor, what: str, outputs: Any = ()) -> tf.Tensor:
+    """The same numbers; raises ModelError unless there is one for each example, or one at all.
+
+    outputs: of the model, [batch, ...], if known.
+    """
+    if not isinstance(value, tf.Tensor):
+        raise ModelError(f"{what} is {value!r:.80}, expected a tensor [batch] or a single number")
+    shapes = [x.shape for x in tf.nest.flatten(outputs) if isinstance(x, tf.Tensor)]
+    sizes = {shape.as_list()[0] for shape in shapes if shape.rank}
+    other = value.shape.rank == 1 and value.shape.as_list()[0] not in {None, *sizes} and sizes
+    if value.shape.rank is None or value.shape.rank > 1 or other:
         raise ModelError(
             f"{what} is {value.shape}, expected [batch] or a single number; labels [batch] and "
-            "outputs [batch, 1] make one for each pair of examples"
+            "outputs [batch, 1] make one for each pair of examples; for one of each class, return "
+            "Ratio(numerators, denominators) of engine/graph/measures.py"
         )
     return value
 

@@ -11,7 +11,10 @@ from ..errors import ModelError, explained
 from .checks import ancestors, check_no_pairs, check_per_example
 
 # What the lines about a batch or an evaluation hold besides measures.
-TAKEN = ("loss", "step", "split", "learning_rate", "examples_per_sec", "run", "checkpoint")
+TAKEN = (
+    *("loss", "step", "split", "learning_rate", "examples_per_sec", "run", "checkpoint"),
+    *("confusion", "class_names"),
+)
 
 
 class Ratio(NamedTuple):
@@ -74,7 +77,7 @@ def measured(
         state.append(next_creator(**arguments))
         return state[-1]
 
-    what, graph = f"{model.name}.measure", tf.get_default_graph()
+    what, graph, pairs = f"{model.name}.measure", tf.get_default_graph(), set()
     before = len(graph.get_operations())
     with tf.variable_creator_scope(local), explained(what, ModelError):
         values = dict(model.measure(outputs, labels))
@@ -83,6 +86,7 @@ def measured(
             values[name] = value.result()
         elif isinstance(value, (tuple, list)) and not isinstance(value, Ratio) and len(value) == 2:
             values[name] = value[0]  # of tf.metrics: the other updates it
+            pairs.add(name)
     made = graph.get_operations()[before:]
     check_no_pairs(what, made, labels)
     _run_in_order(made, state, reset)
@@ -96,12 +100,17 @@ def measured(
                 )
         if isinstance(value, Ratio):
             _check_sums(f"{what}: {name}", value)
+        elif name in pairs and not handles & ancestors([value.op]):
+            raise ModelError(
+                f"{what}: {name} is a pair, but not of tf.metrics; for a sum divided by another, "
+                "return Ratio(numerator, denominator) of engine/graph/measures.py"
+            )
         elif handles & ancestors([value.op]):
             if value.shape.rank != 0:
                 raise ModelError(f"{what}: {name} is {value.shape}, expected a single number")
             values[name] = Running(tf.cast(value, tf.float32))
         else:
-            check_per_example(value, f"{what}: {name}")
+            check_per_example(value, f"{what}: {name}", outputs)
     return values, state
 
 

@@ -74,15 +74,21 @@ def class_labels(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
             f"found labels {labels.shape}, expected the number of a class for each example; of "
             "one-hot labels, let convert return tf.argmax(labels, 1)"
         )
+    if not (labels.dtype.is_integer or labels.dtype.is_floating or labels.dtype == tf.bool):
+        raise ModelError(
+            f"found labels of type {labels.dtype.name}, expected the number of a class for each "
+            "example; number them in `convert`"
+        )
     numbers = tf.reshape(labels, [-1])
-    found = tf.cast(numbers, tf.int32)
-    lowest, highest = tf.reduce_min(found), tf.reduce_max(found)
+    if not labels.dtype.is_floating:
+        numbers = tf.cast(numbers, tf.int64)  # else a large one would wrap around
+    lowest, highest = tf.reduce_min(numbers), tf.reduce_max(numbers)
     text = f"a label value of the batch is outside the valid range of [0, {classes}), found"
-    checks = [
-        tf.debugging.Assert((lowest >= 0) & (highest < classes), [text, lowest, "to", highest])
-    ]
+    valid = tf.reduce_all((numbers >= 0) & (numbers < classes))  # no NaN is
+    checks = [tf.debugging.Assert(valid, [text, lowest, "to", highest])]
     if labels.dtype.is_floating:
-        whole = tf.reduce_all(tf.equal(tf.cast(found, labels.dtype), numbers))
-        checks.append(tf.debugging.Assert(whole, [FRACTION]))
+        with tf.control_dependencies(checks):
+            whole = tf.reduce_all(tf.equal(tf.floor(numbers), numbers))
+            checks.append(tf.debugging.Assert(whole, [FRACTION]))
     with tf.control_dependencies(checks):
-        return tf.identity(found)
+        return tf.cast(numbers, tf.int32)

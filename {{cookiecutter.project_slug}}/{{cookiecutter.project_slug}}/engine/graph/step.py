@@ -148,10 +148,11 @@ class GraphModel(tf.keras.layers.Layer):
         check_no_pairs(f"{self.name}.loss", made_by_loss, labels)
         for part in loss.values() if isinstance(loss, dict) else [loss]:
             for each in part if isinstance(part, Ratio) else [part]:
-                if not isinstance(each, tf.Tensor) or each.shape.rank != 0:
+                number = isinstance(each, tf.Tensor) and each.shape.rank == 0
+                if not number or not (each.dtype.is_floating or isinstance(part, Ratio)):
                     raise ModelError(
                         f"{self.name}.loss returned {part}, expected a tensor with a single "
-                        "number; take tf.reduce_mean, or the sum of several losses"
+                        "float; take tf.reduce_mean, or the sum of several losses"
                     )
         added = without_input(_added(self.losses, before), operations)
         if not added:

@@ -68,7 +68,8 @@ class WarmStart:
     def _reader(self) -> tf.train.NewCheckpointReader:
         newest = tf.train.latest_checkpoint(os.path.join(self.checkpoint, "checkpoints"))
         try:
-            return tf.train.load_checkpoint(newest or self.checkpoint)
+            file = re.compile(r"\.(index|data-\d+-of-\d+)$")  # one of a checkpoint's
+            return tf.train.load_checkpoint(newest or file.sub("", self.checkpoint))
         except (tf.errors.OpError, ValueError, RuntimeError):
             raise ConfigError(
                 f"model.warm_start.checkpoint={self.checkpoint}: found none; expected the "

@@ -30,17 +30,21 @@ from .split import all_elements, elements_of
 logger = logging.getLogger(__name__)
 
 # What the message says of an error in the input, and of a label that a loss on a CPU rejects.
-INPUT = re.compile(r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)")
+INPUT = re.compile(
+    r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)"
+    r"|\{\{function_node \S*Dataset_"  # where a NUL of the data ends the message
+)
 LABEL = re.compile(r"label value of .*outside the valid range of \[0, (\d+)\)")
 
 
 def valid_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
-    """The same labels, integers of any shape, checked to be 0 to classes - 1; for `convert`.
+    """The same labels, numbers of any shape, checked to be 0 to classes - 1; for `convert`.
 
     The loss of any other label is an error on a CPU, but NaN on a GPU.
     """
-    wide = tf.cast(labels, tf.int64)  # a uint8 is below any 1000; uint16 cannot be compared
-    valid = tf.reduce_all((wide >= 0) & (wide < classes))
+    # A uint8 is below any 1000; uint16 cannot be compared.
+    wide = labels if labels.dtype.is_floating else tf.cast(labels, tf.int64)
+    valid = tf.reduce_all((wide >= 0) & (wide < tf.cast(classes, wide.dtype)))
     text = f"expected labels from 0 to {classes - 1}, found"
     with tf.control_dependencies([tf.debugging.Assert(valid, [text, labels])]):
         return tf.identity(labels)
@@ -70,6 +74,9 @@ def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
                 "the loss found labels that are no integers, expected the number of a class; a "
                 "regression needs another loss, such as tf.squared_difference"
             ) from None
+        if isinstance(error, tf.errors.UnimplementedError):  # of text, uint64 and the like
+            advice = "let convert return numbers of another type, or look text up in a table"
+            raise ModelError(f"TensorFlow cannot: {_reason(error.message)}; {advice}") from None
         label = LABEL.search(error.message)
         if not label and not INPUT.search(error.message):
             raise
@@ -108,7 +115,7 @@ def find_bad_record(source: Source, split: str, classes: int = 0) -> None:
 
     def convert(record: Any) -> list[tf.Tensor]:
         features, labels = source.convert(*arguments(record))
-        if classes and isinstance(labels, tf.Tensor) and labels.dtype.is_integer:
+        if classes and isinstance(labels, tf.Tensor):
             labels = valid_labels(labels, classes)
         return tf.nest.flatten((features, labels), expand_composites=True)
 

@@ -62,9 +62,11 @@ def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     head = tf.strings.substr(data, 0, tf.minimum(tf.strings.length(data), 4096))
     png = tf.strings.regex_full_match(head, r"\CPNG\C{20}[\x01-\x08]\C*")  # byte 24: bits
     jpeg = tf.equal(tf.strings.substr(head, 0, tf.minimum(tf.strings.length(head), 2)), b"\xff\xd8")
-    exif = tf.strings.regex_full_match(head, r"\C*Exif\x00\C*")
+    # Exif may turn it; of what Adobe's programs write in four colors, TensorFlow makes no gray.
+    marks = r"\C*Exif\x00\C*" if shape[2] == 3 else r"\C*(Exif\x00|Adobe)\C*"
+    other = tf.strings.regex_full_match(head, marks)
     image = tf.cond(
-        png | (jpeg & ~exif),
+        png | (jpeg & ~other),
         lambda: tf.io.decode_png(data, shape[2]),  # decodes JPEG, too
         lambda: _with_pillow(data, shape[2]),
     )

@@ -22,7 +22,7 @@ def numpy_slices(arrays: Any) -> tf.data.Dataset:
     Raises:
         DataError: they differ in length.
     """
-    arrays = tf.nest.map_structure(np.asarray, arrays)
+    arrays = tf.nest.map_structure(_array, arrays)
     values = tf.nest.flatten(arrays)
     if len({len(array) for array in values}) > 1:
         found = ", ".join(str(array.shape) for array in values)
@@ -32,3 +32,9 @@ def numpy_slices(arrays: Any) -> tf.data.Dataset:
     for tensor, array in zip(tensors, values):
         tensor.set_shape(array.shape)
     return tf.data.Dataset.from_tensor_slices(tf.nest.pack_sequence_as(arrays, tensors))
+
+
+def _array(values: Any) -> np.ndarray:
+    """As an array; text as UTF-8, which TensorFlow's own conversion takes for ASCII."""
+    array = np.asarray(values)
+    return np.char.encode(array, "utf-8").astype(object) if array.dtype.kind == "U" else array

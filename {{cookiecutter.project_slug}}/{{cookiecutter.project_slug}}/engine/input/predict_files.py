@@ -51,16 +51,17 @@ class PredictFiles:
                 f"one file is no example; write {name}.from_file(path), path string [] -> the "
                 "features of one example, as convert makes them"
             )
-        source.validation_share = 0.0  # all of them
         own, split = source.files, source.evaluation_split
-        vars(source)["files"] = lambda name: self.files if name == split else own(name)
+        if source.validation_share:  # which takes a part of the training files: not of these
+            source.validation_share, source.splits = 0.0, (*source.splits, split)
+        vars(source).update(unlabeled=True, files=lambda x: self.files if x == split else own(x))
         try:
             source.prepare()  # which may compute something of the training data, such as their mean
         except DataError as error:
             vars(source)["files"] = lambda name: self.files
-            before = dict(vars(source))
+            before = _texts(source)
             source.prepare()
-            found = [name for name in vars(source) if name[0] != "_" and name not in before]
+            found = [name for name, text in _texts(source).items() if before.get(name) != text]
             if found:
                 raise DataError(
                     f"{type(source).__name__}.prepare finds {', '.join(found)} in the training "
@@ -77,8 +78,15 @@ class PredictFiles:
             examples = tf.data.Dataset.zip((ids, files)).map(read, source.parallel_calls)
             return examples.apply(tf.data.experimental.ignore_errors()).batch(source.batch_size)
         elements = decoded(source, all_elements(source, source.evaluation_split))
-        convert = native(lambda ids, record: (ids, to_batch(source, record)[0]))
+        convert = native(lambda ids, record: (ids, self._features(record)))
         return batched(source, elements, drop_remainder=False).map(convert).prefetch(2)
+
+    def _features(self, record: Any) -> Any:
+        try:
+            return to_batch(self._source, record)[0]
+        except KeyError as error:  # a `convert` of your own, where there is no column of labels
+            name = type(self._source).__name__
+            raise DataError(f"{name}.convert: the files have no {error}; add it to them") from None
 
     def place(self, number: int) -> dict[str, Any]:
         """Where the example of an id is from: its file, and which of its records it is."""
@@ -98,3 +106,8 @@ class PredictFiles:
             text = "%s: %d files that are no images by name are left out: %s"
             logger.warning(text, path, len(others), ", ".join(map(os.path.basename, others[:9])))
         return images or files
+
+
+def _texts(source: Source) -> dict[str, str]:
+    """The attributes of a dataset, to see which ones change."""
+    return {name: repr(value) for name, value in vars(source).items() if name != "_remembered"}

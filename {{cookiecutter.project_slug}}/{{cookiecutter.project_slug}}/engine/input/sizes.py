@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, DataError
 from .elements import arguments, batched, decoded, iterate, native, run_once
-from .source import Source, split_in_files, splits_of
+from .source import VALIDATION, Source, split_in_files, splits_of
 from .split import classes_of, count_classes, elements_of, shape_text
 
 # Where Linux says how much memory a group of processes may take: version 2 and 1 of cgroups.
@@ -111,9 +111,11 @@ def check_not_empty(source: Source, split: str, count: int) -> None:
     """Raises DataError if a split holds no records."""
     if count < 1:
         files = " and ".join(source.files(split_in_files(source, split))[:4])
+        advice = "put one or more there"
+        if source.validation_share and split in (source.training_split, VALIDATION):
+            advice = f"data.validation_share is {source.validation_share}: change it"
         raise DataError(
-            f"{files or type(source).__name__}: the {split} split holds no records; put one or "
-            "more there"
+            f"{files or type(source).__name__}: the {split} split holds no records; {advice}"
         )
 
 

@@ -129,6 +129,11 @@ def features_and_labels(what: str, found: Any) -> tuple[Any, Any]:
             f"{what}: found a RaggedTensor, expected tensors of a batch each; return its "
             "to_tensor() or to_sparse(), or let `padding` fill records up"
         )
+    if any(isinstance(each, tf.Tensor) and each.shape.rank is None for each in flat):
+        raise DataError(
+            f"{what}: found a tensor of unknown rank, expected it to be known; call its set_shape, "
+            "as after tf.py_func: x.set_shape([None, 3])"
+        )
     return parts[0], parts[1]
 
 

@@ -121,17 +121,23 @@ def _held_out(source: Source, split: str, handed: Given) -> Callable[[tf.Tensor]
 def _hashes(source: Source, split: str, names: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function: ids int64 [batch] -> int64 [batch], 0 to 2**32 - 1.
 
-    Of a record's number in its file and of the file's path below the folder that all are in: so
-    records and files that are added change no others', nor does another data.seed.
+    Of a record's number in its file and, of several files, of the file's path below the folder
+    that all are in: so records and files that are added change no others', nor does another
+    data.seed.
     """
     if source.overrides("records"):
         files = tf.zeros([1], tf.int64)
     else:
-        shared = os.path.commonprefix(source.files(split))  # noqa: RUF071, it is cut at a folder
-        folder = len(os.fsencode(shared[: shared.rfind(os.sep) + 1]))
-        names = tf.strings.substr(tf.reshape(names, [-1]), folder, 2**30)
+        shared = len(os.fsencode(shared_path(source.files(split))))
+        names = tf.strings.substr(tf.reshape(names, [-1]), shared, 2**30)
         files = tf.strings.to_hash_bucket_fast(names, 2**32)
     return lambda ids: example_keys(0, tf.gather(files, ids // 2**32), ids % 2**32)
+
+
+def shared_path(paths: list[str]) -> str:
+    """The folder that all are in, with a slash at its end; of one path, the path itself."""
+    shared = os.path.commonprefix(paths)  # noqa: RUF071, it is cut at a folder
+    return shared[: shared.rfind(os.sep) + 1] if len(paths) > 1 else shared
 
 
 def _stratified(source: Source, split: str) -> np.ndarray:

@@ -42,8 +42,8 @@ class CheckpointHook(EveryHook):
 
     def ask(self) -> None:
         """Saves after the next step that is not part of a loop in the graph, as before an end."""
-        logger.warning("SIGUSR1: saving after this step")
         self._asked = True
+        logger.warning("SIGUSR1: saving after this step")
 
     def is_due(self, step: int) -> bool:
         return self._asked or super().is_due(step)

@@ -58,7 +58,7 @@ def build_training_graph(
     tables = len(tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS))
     evaluation = Evaluation(model, dataset, dataset.evaluation_split, settings.limit_batches)
     images = image_summaries(features)
-    # Those that each call of the model makes; in a loop they could not be initialized.
+    # Made by each call of the model; in a loop they could not be initialized.
     tables = len(tf.get_collection(tf.GraphKeys.TABLE_INITIALIZERS)) - tables
     if tables and settings.steps_per_loop > 1:
         logger.info("%s makes a lookup table in call: one session.run per step, slower", model.name)

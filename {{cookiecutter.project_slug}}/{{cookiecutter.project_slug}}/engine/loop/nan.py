@@ -69,6 +69,7 @@ class NanHook(EveryHook):
             try:
                 seen = self._reproduce(step) if self._alone else "other workers have moved on since"
             except (tf.errors.OpError, OSError) as failed:
+                self._look(step)
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise NotFiniteError(
                 f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
@@ -92,17 +93,22 @@ class NanHook(EveryHook):
         # A constant may well be: -inf masks. What made it of finite numbers comes before others,
         # also before data, which a model may mask.
         made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & {*bad, *read}]
+        if (read and not made) or not bad:  # then it was another batch: not all can be read again
+            self._look(step)
         if read and not made:
-            logger.warning("%s holds NaN or an infinity; looking for the record", path)
             seen = f"{path}: a batch that is not finite, though the records are; see `augment`"
-            try:
-                find_not_finite(self._dataset, self._dataset.training_split)
-            except DataError as error:
-                seen = str(error)
             raise NotFiniteError(f"{seen}; nothing was written after step {step}")
         first = (made or [t.op for t in bad] or [None])[0]
         first = f"{first.name} ({first.type})" if first else "none, when it is computed again"
         return f"its batch is {path}; the first result that is not finite: {first}"
+
+    def _look(self, step: int) -> None:
+        """Raises NotFiniteError if a record is what is not finite."""
+        logger.warning("looking for NaN and infinities in the training data")
+        try:
+            find_not_finite(self._dataset, self._dataset.training_split)
+        except DataError as error:
+            raise NotFiniteError(f"{error}; nothing was written after step {step}") from None
 
     def _checked(self) -> list[tf.Tensor]:
         """What the checks depend on, in the order it was built."""

@@ -12,7 +12,6 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Iterator, Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
@@ -20,7 +19,13 @@ from ..errors import ConfigError, RunError
 from ..settings.overrides import check_local, is_allowed
 from .files import atomic_write, new_directory
 from .lock import locked
-from .start import changes, check_same_files, describe_start
+from .start import (
+    changes,
+    check_same_dataset,
+    check_same_files,
+    describe_dataset,
+    describe_start,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +162,7 @@ class Run:
                 for seed, data.seed and data.batch_size.
         """
         files = {split: dataset.files(split) for split in dataset.splits}
-        names = ("class_names", "image_shape")  # what `predict` cannot ask files that are gone
-        found = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
-        self._dataset = {name: np.asarray(value).tolist() for name, value in found.items()}
+        self._dataset = describe_dataset(dataset)
         thread = ThreadPoolExecutor(1)
         self._facts = thread.submit(describe_start, seed, files)
         self._settings = config
@@ -179,6 +182,7 @@ class Run:
         facts["order"] = self._order
         if starts and not is_allowed("data.files", self._allowed):
             check_same_files(self.directory, starts[-1].get("data"), facts["data"])
+            check_same_dataset(self.directory, self.read_record().get("dataset"), self._dataset)
         for key, value in starts[-1].get("order", {}).items() if starts else ():
             if value != self._order.get(key) and not is_allowed(key, self._allowed):
                 raise RunError(

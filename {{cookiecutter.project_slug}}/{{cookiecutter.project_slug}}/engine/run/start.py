@@ -10,11 +10,14 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from omegaconf import OmegaConf
 
+from ...data.dataset import Dataset
 from ..compat import RUNTIME
 from ..errors import DataError, RunError
+from ..input.split import shared_path
 from ..settings.overrides import values_in
 
 CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
@@ -77,6 +80,32 @@ def check_same_files(directory: str, before: Any, now: Any) -> None:
                 f"{directory}: the files of the split {split} are others than at the last start "
                 f"({key} {known[key]}, now {found[key]}); give it the same, start a new run, or if "
                 "you mean it add trainer.allow_changes=[data.files]"
+            )
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What labels and features mean, which files alone do not say, or which may be gone."""
+    names = ("class_names", "image_shape", "feature_columns")
+    found = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
+    facts = {name: np.asarray(value).tolist() for name, value in found.items()}
+    if dataset.validation_share and not dataset.overrides("records"):
+        paths = dataset.files(dataset.training_split)
+        inner = [path[len(shared_path(paths)) :] for path in paths]
+        names_of_files = "\n".join(inner).encode(errors="surrogateescape")
+        facts["file_names"] = hashlib.sha256(names_of_files).hexdigest()
+    return facts
+
+
+def check_same_dataset(run: str, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Raises RunError where labels or features mean something else than `describe_dataset` says."""
+    for name, known in (before or {}).items():
+        if now.get(name, known) != known and known:
+            change = f"{name} was {known}, is {now[name]}"
+            if name == "file_names":
+                change = "the training files have other names, by which validation_share divides"
+            raise RunError(
+                f"{run}: {change}; give it the data that it was trained on, start a new run, or "
+                "where that is meant add trainer.allow_changes=[data.files]"
             )
 
 

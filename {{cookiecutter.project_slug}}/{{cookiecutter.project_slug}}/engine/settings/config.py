@@ -90,7 +90,7 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
             change(config, changes, values_in(config), options)
             make_local(config)
             return config
-        old = values_in(before)
+        old = values_in(before.copy())  # lists are changed in place
         now = _resumed(before, config, choices, run_dir)
         # A setting that is newer than the run has the default of its class until it is typed.
         change(now, changes, {**values_in(config), **values_in(now)}, options)
@@ -107,8 +107,8 @@ def load_config(arguments: Sequence[str], name: str = "train") -> DictConfig:
         missing = re.search(r"Interpolation key '([\w.]+)' not found", line)
         if missing:
             line = (
-                f"nothing sets {missing[1]}, which a file of conf/ refers to; add it to a file, as "
-                "that of the data set, or write a value in place of the reference"
+                f"nothing sets {missing[1]}, which a file of conf/ refers to; add it to a file, "
+                "as that of the data set, choose another model, or write a value there"
             )
         for group, choice in choices.items():
             if f"Could not override '{PLACES.get(group, group)}'" in line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import math
 import os
 import re
@@ -136,12 +137,18 @@ def is_allowed(key: str, allowed: Sequence[str]) -> bool:
 
 
 def is_moved(old: Any, new: Any) -> bool:
-    """Whether both are paths, or lists of them, of one name in different directories."""
+    """Whether both are paths, or lists of them, of one name in different directories.
+
+    The new one must be there: a query or the name of a column may hold a slash, too.
+    """
     olds, news = (value if isinstance(value, list) else [value] for value in (old, new))
     pairs = [(str(a).rstrip("/\\"), str(b).rstrip("/\\")) for a, b in zip(olds, news)]
     return len(olds) == len(news) and all(
-        re.split(r"[/\\]", a)[-1] == re.split(r"[/\\]", b)[-1]
-        # A query has blanks, too, and slashes.
-        and (not re.search(r"\s", b) or os.path.isdir(os.path.dirname(b)))
-        for a, b in pairs
+        re.split(r"[/\\]", a)[-1] == re.split(r"[/\\]", b)[-1] and _is_path(b) for a, b in pairs
     )
+
+
+def _is_path(text: str) -> bool:
+    pattern = glob.escape(os.path.expanduser(text)).replace("[*]", "*").replace("[?]", "?")
+    found = glob.iglob(pattern.replace("{split}", "*"))
+    return next(found, None) is not None or os.path.isfile(os.path.dirname(text))  # some.npz/name

@@ -51,8 +51,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
                     )
             floats = [array for array in arrays.values() if array.dtype.kind == "f"]
             found = [np.isfinite(array.reshape(len(array), -1)).all(1) for array in floats]
-            # A model may well replace what is NaN among the features.
-            good = good | np.all(found or [[True]], axis=0)
+            good = good | np.all(found or [[True]], axis=0)  # a model may replace a feature's NaN
             if not good.all():
                 place = ", record ".join(map(str, rows[good.argmin()].values()))
                 raise DataError(f"{place}: found NaN or an infinity in its features")
@@ -97,4 +96,5 @@ def _values(array: np.ndarray) -> list[Any]:
     """The value for each example, as JSON has it: null for NaN; strings of TensorFlow are bytes."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return np.where(np.isfinite(array), array, None).tolist()
-    return (np.char.decode(array.astype(bytes)) if array.dtype == object else array).tolist()
+    text = array.astype(bytes) if array.dtype == object else None
+    return (array if text is None else np.char.decode(text, errors="backslashreplace")).tolist()

@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 import re
-from typing import Iterator
+from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +34,7 @@ class Restored:
             with restored.session() as session:
                 session.run(outputs)
 
-    `class_names` are those that the run was started with, if its dataset has any.
+    `record` is what the run found in its data, `class_names` the part of it about labels, if any.
 
     Args:
         config: the run's settings.
@@ -49,10 +49,11 @@ class Restored:
         self.checkpoint = find_checkpoint(config.run_dir, checkpoint)
         self.step = step_of(self.checkpoint)
         self.dataset = instantiate(config.data)
-        record = Run(config.run_dir).read_record().get("dataset", {})
-        self.class_names: list[str] = record.get("class_names", [])
-        if "image_shape" in record and not getattr(self.dataset, "image_shape", ()):
-            self.dataset.image_shape = tuple(record["image_shape"])
+        self.record: dict[str, Any] = Run(config.run_dir).read_record().get("dataset", {})
+        self.class_names: list[str] = self.record.get("class_names", [])
+        for name in ("image_shape", "feature_columns"):  # found in files that may be gone
+            if name in self.record and not getattr(self.dataset, name, True):
+                setattr(self.dataset, name, self.record[name])
         self.model = instantiate(config.model)
         # Without your own hooks, which may start something.
         own = {name: () for name in ("hooks", "callbacks") if name in config.trainer}

@@ -13,6 +13,8 @@ from ..input.bad_records import locate_bad_record
 from ..input.source import splits_of
 from ..loop.evaluation import Evaluation
 from ..run.files import atomic_write
+from ..run.start import check_same_dataset, describe_dataset
+from ..settings.overrides import is_allowed
 from .plots import confusion_matrix, confusion_picture, curves, labels_and_classes
 from .restored import Restored
 
@@ -24,6 +26,8 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
     if split not in splits_of(dataset):
         raise ConfigError(f"split={split}: expected one of {', '.join(splits_of(dataset))}")
     dataset.prepare()
+    if not is_allowed("data.files", restored.config.trainer.allow_changes):
+        check_same_dataset(restored.config.run_dir, restored.record, describe_dataset(dataset))
     pairs: list[Any] = []
     with restored.graph(), locate_bad_record(dataset, split):
         evaluation = Evaluation(model, dataset, split)
