@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -15,6 +16,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.digits import Digits
 from my_project.data.mnist import MNIST
+from my_project.engine.compat import RUNTIME
 from my_project.engine.errors import (
     ConfigError,
     DataError,
@@ -664,11 +666,52 @@ def test_the_console_says_where_the_run_is_and_how_it_goes(fit, tmp_path, caplog
 
 def test_streamed_data_have_threads_of_the_session_to_be_read_with(digits):
     config = session_config(inter_op_threads=-1)
+    digits.prepare()
     adapt(config, digits, None)
-    assert config.inter_op_parallelism_threads == -1
+    assert config.inter_op_parallelism_threads == (-1 if RUNTIME == "tf1" else 1)
     digits.memory_fraction = 0.0
     adapt(config, digits, None)
-    assert config.inter_op_parallelism_threads == 0
+    assert config.inter_op_parallelism_threads == (0 if RUNTIME == "tf1" else 1)
+
+
+STORM = """
+import os, signal, threading, time
+import numpy as np
+import tensorflow.compat.v1 as tf
+from my_project.engine.run.devices import session_config, start_threads
+
+config = session_config(intra_op_threads=1, inter_op_threads=-1)
+start_threads(config)
+signal.signal(signal.SIGUSR1, lambda *_: None)
+draw = np.random.RandomState(0).standard_normal
+with tf.Graph().as_default(), tf.Session(config=config) as session:
+    x = tf.placeholder(tf.float32, [128, 784])
+    kernel = tf.Variable(draw([784, 256]).astype("f"))
+    y = tf.nn.relu(tf.nn.bias_add(tf.matmul(x, kernel), tf.Variable(tf.zeros([256]))))
+    session.run(tf.global_variables_initializer())
+    examples = draw([128, 784]).astype("f")
+    expected = session.run(y, {x: examples})
+    process, child = os.getpid(), os.fork()
+    while child == 0 and os.getppid() == process:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(0.0005)
+    if child == 0:
+        os._exit(0)
+    end = time.time() + 4
+    while time.time() < end:
+        np.testing.assert_array_equal(session.run(y, {x: examples}), expected)
+os.kill(child, signal.SIGKILL)
+print("equal")
+"""
+
+
+def test_signals_do_not_change_what_is_computed():
+    # TensorFlow 2.21 corrupts memory where a thread that multiplies matrices handles one.
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    run = subprocess.run(
+        [sys.executable, "-c", STORM], cwd=root, stdout=subprocess.PIPE, timeout=90
+    )
+    assert (run.returncode, run.stdout.decode().strip()) == (0, "equal")
 
 
 def test_the_save_of_a_streams_position_never_has_the_only_thread(monkeypatch):

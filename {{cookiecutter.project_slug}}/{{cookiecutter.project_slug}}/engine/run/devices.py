@@ -39,13 +39,17 @@ def session_config(
         allow_growth: take a GPU's memory as it is needed, not all at once.
         intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
         inter_op_threads: operations at a time; 0 lets TensorFlow choose, -1 runs them in the
-            thread that calls it.
+            thread that calls it (2.x: in one other, see below).
         soft_placement: run on the CPU what has no GPU kernel.
         xla: compile the graph for the GPU; results then differ in their last bits.
 
     Raises:
         ConfigError: `gpus` is neither "all", "none" nor numbers.
     """
+    if RUNTIME == "tf2" and inter_op_threads < 0:
+        # There, a signal that Python handles in a thread that multiplies matrices corrupts memory
+        # (oneDNN, AVX-512): the main thread must not compute.
+        inter_op_threads = 1
     config = tf.ConfigProto(
         allow_soft_placement=soft_placement,
         intra_op_parallelism_threads=intra_op_threads,
