@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 # What the message says of an error in the input, and of a label that a loss on a CPU rejects.
 INPUT = re.compile(
     r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)"
-    r"|\{\{function_node \S*Dataset_"  # where a NUL of the data ends the message
+    r"|\{\{function_node \S*Dataset_|transformation with iterator"  # ended by a NUL of the data
 )
 LABEL = re.compile(r"label value of .*outside the valid range of \[0, (\d+)\)")
 
