@@ -244,7 +244,7 @@ def _reason(message: str) -> str:
     if own:
         return own.group(1)
     text = message.partition("\n\t [[")[0]
-    text = re.sub(r"(?s)^Graph execution error:.*(Node: '\S+'\n| iterator: \S+: )", "", text)
+    text = re.sub(r"(?s)^Graph execution error:(.*(Node: '\S+'\n| iterator: \S+: ))?", "", text)
     text = re.sub(r"\d+ root error\(s\) found\.\s+\(0\) [\w ]+: |\{\{\w+ \S+\}\} ", "", text)
     text = re.sub(r"assertion failed: \[(.*?)\](?: \[(.*)\])?", r"\1 \2", text)
     return text.strip().splitlines()[0].replace("\\'", "'").rstrip(". ")
