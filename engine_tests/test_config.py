@@ -17,7 +17,7 @@ from my_project.engine.errors import ConfigError
 from my_project.engine.graph.optimize import Optimization
 from my_project.engine.settings import config as config_module
 from my_project.engine.settings import targets
-from my_project.engine.settings.config import CONF, instantiate, load_config
+from my_project.engine.settings.config import CONF, FILES, instantiate, load_config
 from my_project.engine.settings.overrides import values_in
 from my_project.engine.settings.tree import meanings
 from my_project.train.__main__ import train
@@ -25,9 +25,9 @@ from omegaconf import OmegaConf
 
 
 def choices_of(group):
-    file = pathlib.Path(CONF, f"{group}s.yaml")
-    if file.exists():
-        return [*OmegaConf.load(str(file))]
+    (file,) = [file for file, place in FILES.items() if place.startswith(f"{group}@")] or [""]
+    if file:
+        return [*OmegaConf.load(f"{CONF}/{file}")]
     return [path.stem for path in pathlib.Path(CONF, group).glob("*.yaml")]
 
 
@@ -209,6 +209,7 @@ def test_show_prints_the_settings_with_those_marked_that_are_not_the_defaults(
 
 @pytest.mark.parametrize("group", ["data", "model", "trainer", "optimizer", "schedule", "loss"])
 def test_each_setting_says_what_it_means(group):
+    assert len(choices_of(group)) > 1
     for choice in choices_of(group):
         settings = load_config([f"{group}={choice}"])
         values = {key: x for key, x in values_in(settings).items() if not OmegaConf.is_dict(x)}

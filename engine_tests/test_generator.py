@@ -84,7 +84,7 @@ def test_a_model_learns_the_spirals_and_a_run_resumes(fit, tmp_path):
         ("pairs", {"dtypes": ["int32"] * 3}, r"yielded .*float64 \(\).*expected .*int32 \(\)"),
         ("endless", {}, r"yielded float64 \(2,\), int64 \(\) as example 1, expected float32"),
         ("pairs", {"classes": 1}, r"record 2: expected labels from 0 to 0, found 1"),
-        ("large", {}, r"yielded .*int64 \(\) as example 2, .*numbers that these can hold"),
+        ("large", {}, r"yielded .*int64 \(\) as example 2, .*integers that these can hold"),
     ],
 )
 def test_what_does_not_fit_is_named_with_what_was_expected(function, arguments, message):

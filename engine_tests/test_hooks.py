@@ -20,6 +20,7 @@ from my_project.engine.loop.nan import NanHook
 from my_project.engine.loop.profile import ProfileHook
 from my_project.engine.loop.progress import ProgressHook
 from my_project.engine.loop.stream_position import position_hooks, training_iterator
+from my_project.engine.run import devices
 from my_project.engine.run.metrics import append_metrics, read_metrics
 from my_project.engine.run.run import Run
 from my_project.engine.settings.config import instantiate, load_config
@@ -467,9 +468,9 @@ def test_the_log_says_what_comes_before_the_first_step(fit, tmp_path, caplog):
     fit(tmp_path / "run", 5, gpus="none")
     fit(tmp_path / "run", 25, log_every_n_steps=10, log_every_n_secs=1.5, gpus="none")
     found = [line for line in caplog.messages if line.startswith("steps ")]
-    cores = len(os.sched_getaffinity(0))
+    cores = devices.cores()
     assert found[0].startswith(f"steps 1 to 5 (0.5 epochs of 10) on the CPU ({cores} cores); eval")
-    assert found[1].startswith("steps 6 to 25 (2 epochs of 10) on the CPU (")
+    assert found[1].startswith("steps 6 to 25 (2.0 epochs of 10) on the CPU (")
     assert found[1].endswith("; log every 10 steps or 1.5 s")
 
 

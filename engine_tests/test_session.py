@@ -675,7 +675,7 @@ def test_streamed_data_have_threads_of_the_session_to_be_read_with(digits):
 
 
 STORM = """
-import os, signal, threading, time
+import os, signal, time
 import numpy as np
 import tensorflow.compat.v1 as tf
 from my_project.engine.run.devices import session_config, start_threads

@@ -192,12 +192,18 @@ def test_a_table_with_files_of_its_own_splits_them_by_itself(tmp_path):
         def files(self, split):
             return [self.pattern.replace("*", "1" if split == "test" else "0")]
 
+    class Same(Table):
+        def files(self, split):
+            return super().files(split)[:1]
+
     for fold in (0, 1):
         (tmp_path / f"{fold}.csv").write_text(f"x,label\n{fold},0\n")
     table = Folds(f"{tmp_path}/*.csv", features=["x"], label="label", classes=1)
     table.prepare()
     assert table.splits == ("train", "test")
     assert table.files("test") == [f"{tmp_path}/1.csv"]
+    with pytest.raises(DataError, match=r"0\.csv: is of train and test, expected files of each"):
+        Same(f"{tmp_path}/*.csv", features=["x"], label="label", classes=1).prepare()
 
 
 def test_one_file_is_trained_on_and_evaluated_in_parts_of_it(tmp_path, fit, batches):
@@ -258,7 +264,7 @@ def test_columns_of_other_files_are_found_by_name(tmp_path, header, share):
     assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[1, 2, 3]]]
     # Without the training data, as a run knows them.
     table = Table("gone/{split}.csv", validation_share=share, **arguments)
-    table.feature_columns = ["x1", "x2", "x3"]
+    table.table_columns = ["x1", "x2", "x3"]
     inputs = PredictFiles(table, [f"{tmp_path}/new.csv"])
     assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[1, 2, 3]]]
 

@@ -171,6 +171,8 @@ def note_signals() -> list[int]:
     for number in {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, frame: received.append(number))
+    if hasattr(signal, "SIGUSR1"):  # which is for the chief
+        signal.signal(signal.SIGUSR1, lambda number, frame: None)
     return received
 
 

@@ -63,19 +63,14 @@ class Generated(Dataset):
         arrays = [np.asarray(array) for array in record]
         found = [f"{array.dtype} {array.shape}" for array in arrays]
         expected = [f"{dtype} {shape}" for dtype, shape in zip(self.dtypes, self.shapes)]
-        with np.errstate(over="ignore"):
-            stated = [array.astype(dtype) for array, dtype in zip(arrays, self.dtypes)]
-        kept = [
-            np.can_cast(a.dtype, s.dtype, "same_kind") and (s.dtype.kind == "f" or (a == s).all())
-            for a, s in zip(arrays, stated)
-        ]
+        kept = [_kept(array, dtype) for array, dtype in zip(arrays, self.dtypes)]
         if [array.shape for array in arrays] != self.shapes or not all(kept):
             raise DataError(
                 f"{self.name}: yielded {', '.join(found)} as example {number}, expected "
-                f"{', '.join(expected)}, and numbers that these can hold; correct it, or "
+                f"{', '.join(expected)}, and integers that these can hold; correct it, or "
                 "data.dtypes and data.shapes"
             )
-        return tuple(stated)
+        return tuple(array.astype(dtype) for array, dtype in zip(arrays, self.dtypes))
 
     def convert(self, *arrays: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Batches of arrays -> all but the last, and the last."""
@@ -83,6 +78,12 @@ class Generated(Dataset):
         if labels.dtype.is_integer:
             labels = valid_labels(labels, self.classes)
         return tuple(features) if len(features) > 1 else features[0], labels
+
+
+def _kept(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether a dtype has the numbers of an array: floats may be rounded."""
+    same_kind = np.can_cast(array.dtype, dtype, "same_kind")
+    return same_kind and (dtype.kind not in "iu" or bool((array.astype(dtype) == array).all()))
 
 
 def spirals(split: str) -> Iterator[tuple[np.ndarray, int]]:

@@ -57,8 +57,8 @@ class Table(Dataset):
         self.label_column = str(label)
         self.classes = classes
         #: What `*` in their names stands for, as `prepare` finds it, in the order of that file.
-        self.feature_columns = [] if "*" in "".join(self.features) else self.features
-        self.unlabeled = False  # as `predict` takes tables, with a column of labels or without
+        self.table_columns = [] if "*" in "".join(self.features) else self.features
+        self._predicts = False  # then there need be no column of labels
         if not self.features or self.label_column in self.features:
             raise ConfigError(
                 f"data: found features={self.features} and label={self.label_column}, expected "
@@ -73,9 +73,15 @@ class Table(Dataset):
 
     def prepare(self) -> None:
         """Checks that all files have the columns, in the same order; raises DataError."""
+        first_files, *others = [self.files(split) for split in self.splits]
+        if first_files in others and not self._predicts:  # as by `files` of a subclass
+            raise DataError(
+                f"{first_files[0]}: is of {' and '.join(self.splits)}, expected files of each "
+                "alone; let `files` divide them, or take data.validation_share and one split"
+            )
         paths = [path for split in self.splits for path in self.files(split)]
         first = self.header(paths[0])
-        self.feature_columns = self.features_in(first)
+        self.table_columns = self.features_in(first)
         for path in paths:
             header = self.header(path)
             columns = self.columns(header)
@@ -91,7 +97,7 @@ class Table(Dataset):
 
     def columns(self, header: list[str]) -> list[str]:
         """The columns of the features, then that of the label, if it must be there or is."""
-        without = self.unlabeled and self.label_column not in header
+        without = self._predicts and self.label_column not in header
         return [*self.features_in(header), *([] if without else [self.label_column])]
 
     def features_in(self, header: list[str]) -> list[str]:
@@ -101,7 +107,7 @@ class Table(Dataset):
             pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
             found = [] if name in header else list(filter(pattern.fullmatch, header))
             columns += [column for column in found if column != self.label_column] or [name]
-        return self.feature_columns or columns
+        return self.table_columns or columns
 
     def header(self, path: str) -> list[str]:
         """The names in the first line of a file; raises DataError if it is not text."""

@@ -8,7 +8,7 @@
     python -m <package>.train -m run_dir=runs/y seed=1,2,3             resume a sweep
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,
-143 stopped by SIGTERM, 130 by Ctrl-C, 129 by a closed terminal, all after saving.
+143 stopped by SIGTERM, 130 by Ctrl-C, 129 by a closed terminal, 138 by SIGUSR1, after saving.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def train(arguments: list[str]) -> int:
             raise
         return 128 + trainer.stopped_by
     finally:
-        print(what_next(trainer.directory, trainer.last_step), end="", flush=True)
+        print(what_next(trainer), end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,6 @@ class ClusterTrainer(SessionTrainer):
         if not self._role or self._role.name == "chief":
             return super()._hooks(graph, run, last_step)
         # The chief writes everything else.
-        # The chief, who is warned, too, saves for all.
         self._signals = SignalHook(on_sigusr1=self.on_sigusr1)
         return [
             SavedLastStepHook(self._role, self._signals),

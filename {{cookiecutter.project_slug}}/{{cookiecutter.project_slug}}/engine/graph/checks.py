@@ -222,7 +222,8 @@ def check_per_example(value: tf.Tensor, what: str, outputs: Any = ()) -> tf.Tens
         raise ModelError(f"{what} is {value!r:.80}, expected a tensor [batch] or a single number")
     shapes = [x.shape for x in tf.nest.flatten(outputs) if isinstance(x, tf.Tensor)]
     sizes = {shape.as_list()[0] for shape in shapes if shape.rank}
-    other = value.shape.rank == 1 and value.shape.as_list()[0] not in {None, *sizes} and sizes
+    known = sizes and None not in sizes and value.shape.rank == 1
+    other = known and value.shape.as_list()[0] not in {None, *sizes}
     if value.shape.rank is None or value.shape.rank > 1 or other:
         raise ModelError(
             f"{what} is {value.shape}, expected [batch] or a single number; labels [batch] and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import List, NamedTuple, Tuple, Union
 
@@ -63,12 +64,12 @@ def clip_gradients(pairs: Pairs, clip: dict[str, float], squares: list[tf.Tensor
         squares: half the sum of each gradient's squares, float32 [].
 
     Raises:
-        ConfigError: more than one limit is set, or one is unknown or negative.
+        ConfigError: more than one limit is set, or one is unknown, negative or not finite.
     """
     given = clip if isinstance(clip, Mapping) else {"": clip}
     limits = {name: limit for name, limit in given.items() if limit}
     unknown = set(given) - {"value", "norm", "global_norm"}
-    if len(limits) > 1 or unknown or any(limit < 0 for limit in limits.values()):
+    if len(limits) > 1 or unknown or not all(0 < limit < math.inf for limit in limits.values()):
         raise ConfigError(
             f"model.clip: found {clip}; expected one of value, norm and global_norm above 0, and 0 "
             "for the others, such as {global_norm: 5.0}"

@@ -21,6 +21,7 @@ from .gradients import (
     deduplicated,
     dense_values,
 )
+from .rate import check_factors, factor_of
 
 HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
 KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
@@ -59,7 +60,8 @@ class Optimization:
     loss_scale: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.accumulate < 1 or not 0 <= self.ema_decay < 1 or self.loss_scale < 0:
+        fits = 0 <= self.ema_decay < 1 and 0 <= self.loss_scale < math.inf
+        if self.accumulate < 1 or int(self.accumulate) != self.accumulate or not fits:
             raise ConfigError(
                 f"model: found accumulate={self.accumulate}, ema_decay={self.ema_decay}, "
                 f"loss_scale={self.loss_scale}; expected 1 or more, 0 to below 1, 0 or more"
@@ -72,7 +74,7 @@ class Optimization:
         self.averages = Averages(self.ema_decay)
         try:
             self.optimizer = self.optimizer(learning_rate=lambda: self.rate(completed_steps()))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"model.optimizer: {error}; expected a class of tf.train, to which the model gives "
                 f"the learning rate (in YAML with _partial_: true): {KNOWN}Optimizer"
@@ -90,22 +92,15 @@ class Optimization:
 
     def rate(self, global_step: tf.Tensor) -> tf.Tensor:
         """The learning rate of the update that follows `global_step` int64 [] steps: float32 []."""
-        return tf.cast(self.learning_rate * self.schedule(global_step), tf.float32)
+        return self.learning_rate * factor_of(self.schedule, global_step)
 
     def check_updates(self, last_step: int) -> None:
         """Raises ConfigError if the last steps, or all of them, would change nothing."""
         if self.accumulate > last_step:
             found = f"model.accumulate={self.accumulate}: no update in {last_step} steps"
             raise ConfigError(f"{found}; lower it, or train longer")
-        cpu = tf.ConfigProto(device_count={"GPU": 0})
-        with tf.Graph().as_default(), tf.Session(config=cpu) as session:
-            rate = session.run(self.rate(tf.constant(last_step - 1, tf.int64)))
-        if self.learning_rate and not rate:
-            raise ConfigError(
-                f"model.schedule: the learning rate is 0 before the last step, {last_step}; set "
-                f"model.schedule.last_step={last_step}, and where a run resumes "
-                "trainer.allow_changes=[model.schedule]"
-            )
+        if self.learning_rate:
+            check_factors(self.schedule, last_step)
 
     def update(
         self,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import zlib
-from typing import Any, Callable, Dict, Sequence, Union
+from typing import Any, Dict, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError, explained
 from .checks import (
-    ancestors,
     check_all_tracked,
     check_global_step,
     check_names_free,
@@ -23,6 +20,7 @@ from .checks import (
     writes_since,
 )
 from .measures import TAKEN, Measured, Ratio, measured, of_batch
+from .seeds import seeded_by_name
 from .warm_start import compiled, matching, weights_loaded
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
@@ -80,7 +78,7 @@ class GraphModel(tf.keras.layers.Layer):
         inputs = tf.nest.map_structure(_float32, inputs)
         GraphModel.calls += 1
         try:
-            with tf.variable_creator_scope(_seeded_by_name):
+            with tf.variable_creator_scope(seeded_by_name):
                 return super().__call__(*inputs, **others)
         finally:
             GraphModel.calls -= 1
@@ -102,6 +100,13 @@ class GraphModel(tf.keras.layers.Layer):
         self.loaded_weights.update(loaded)
         writes = without_input(writes, operations)
         updates = without_input(_added(self.updates, updates_before), operations)
+        fetchable = tf.get_default_graph().is_fetchable
+        for update in updates if fetchable(total(numbers_of(loss)).op) else ():  # not in the loop
+            if not fetchable(update):
+                raise ModelError(
+                    f"{update.name}: an update in a branch of tf.cond, or in a loop, of which the "
+                    "step would never know; call the layer outside of it, as with training=..."
+                )
         numbers = numbers_of(loss)
         check_no_early_writes(writes, total(numbers))
         check_all_tracked(self, tf.global_variables()[variables:])
@@ -121,6 +126,12 @@ class GraphModel(tf.keras.layers.Layer):
                 f"{', '.join(narrow)}: found weights of 16 bits, in which what an optimizer "
                 "computes overflows; create them in float32, and cast them in call"
             )
+        types = {variable.dtype.base_dtype.name for variable in self.trainable_variables}
+        if len(types) > 1 or types - {"float32", "float64", "float16", "bfloat16"}:
+            raise ModelError(
+                f"{self.name}: found weights of {', '.join(sorted(types))}, expected float32 for "
+                "all, or float64 for all; cast them in call"
+            )
         if self.metrics:
             names = ", ".join(metric.name for metric in self.metrics)
             raise ModelError(
@@ -137,10 +148,15 @@ class GraphModel(tf.keras.layers.Layer):
 
     def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
         """The outputs, and the loss with the regularization losses of this call."""
-        before = list(self.losses)
+        before, functions, built = list(self.losses), self._loss_functions(), self.built
         operations = len(tf.get_default_graph().get_operations())
         with explained(f"{self.name}.call", ModelError):
             outputs = self(features, training=training)
+        if built and self._loss_functions() > functions:
+            raise ModelError(
+                f"{self.name}.call: hands add_loss a function, which would count once more for "
+                "each call; give it what the function returns, or call add_loss in build"
+            )
         made = len(tf.get_default_graph().get_operations())
         with explained(f"{self.name}.loss", ModelError):
             loss = self.loss(outputs, labels)
@@ -165,6 +181,10 @@ class GraphModel(tf.keras.layers.Layer):
             numerator = tf.cast(loss.numerator, tf.float32) + tf.add_n(added) * weight
             return outputs, Ratio(numerator, weight)
         return outputs, tf.add_n([loss, *added])
+
+    def _loss_functions(self) -> int:
+        """How many functions add_loss got: each makes another tensor when it is asked again."""
+        return sum(one is not other for one, other in zip(self.losses, self.losses))
 
     def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> the number of this batch alone, float32 []: the loss, its parts, each measure."""
@@ -204,25 +224,6 @@ def numbers_of(loss: Losses) -> Losses:
     if isinstance(loss, dict):
         return {name: numbers_of(part) for name, part in loss.items()}
     return of_batch(loss) if isinstance(loss, Ratio) else loss
-
-
-def _seeded_by_name(create: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
-    """Creates a variable whose random initial value depends on its name and the graph's seed.
-
-    TensorFlow takes the number of operations made before; then the weights would depend on how the
-    data are read. The seed of a Keras initializer that has one counts as it is.
-    """
-    variable = create(**settings)
-    value = settings.get("initial_value")
-    held = inspect.getclosurevars(value).nonlocals if inspect.isfunction(value) else {}  # 1.15
-    initializer = held.get("initializer", getattr(value, "func", None))
-    own = getattr(initializer, "seed", None) is not None
-    if tf.get_default_graph().seed is not None and variable.initial_value is not None and not own:
-        drawn = [op for op in ancestors([variable.initial_value.op]) if "seed2" in op.node_def.attr]
-        for number, op in enumerate(sorted(drawn, key=lambda op: op.name)):
-            seed = zlib.crc32(f"{variable.op.name} {number}".encode())
-            op._set_attr("seed2", tf.AttrValue(i=seed))
-    return variable
 
 
 def total(loss: Losses) -> tf.Tensor:

@@ -74,7 +74,7 @@ def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
                 "the loss found labels that are no integers, expected the number of a class; a "
                 "regression needs another loss, such as tf.squared_difference"
             ) from None
-        if isinstance(error, tf.errors.UnimplementedError):  # of text, uint64 and the like
+        if re.search(r"Cast \w+ to \w+ is not supported|Unhandled data type", error.message):
             advice = "let convert return numbers of another type, or look text up in a table"
             raise ModelError(f"TensorFlow cannot: {_reason(error.message)}; {advice}") from None
         label = LABEL.search(error.message)

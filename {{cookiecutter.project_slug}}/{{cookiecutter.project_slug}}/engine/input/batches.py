@@ -66,18 +66,18 @@ def check_settings(source: Source) -> None:
         raise ConfigError(f"data: found {found}; expected ascending lengths, and `padding`")
 
 
-def check_names_split(source: Source, cls: type, **settings: str) -> None:
+def check_names_split(source: Source, cls: Any, **settings: str) -> None:
     """Settings without {split} name the same records for all splits: then there is one split.
 
     Args:
-        source: the dataset; one with `files` or `records` of its own splits them by itself.
+        source: the dataset; one with `files` of its own splits them by itself.
         cls: its class, or the base that reads by these settings.
         settings: name=value.
 
     Raises:
         ConfigError: it would be evaluated on what it was trained on.
     """
-    if any(getattr(type(source), name) is not getattr(cls, name) for name in ("files", "records")):
+    if type(source).files is not cls.files:
         return
     same = [name for name, value in settings.items() if SPLIT not in value]
     if same and (len(same) < len(settings) or not source.validation_share):

@@ -7,6 +7,7 @@ import logging
 import os
 from typing import Any, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError
@@ -54,7 +55,9 @@ class PredictFiles:
         own, split = source.files, source.evaluation_split
         if source.validation_share:  # which takes a part of the training files: not of these
             source.validation_share, source.splits = 0.0, (*source.splits, split)
-        vars(source).update(unlabeled=True, files=lambda x: self.files if x == split else own(x))
+        vars(source)["files"] = lambda name: self.files if name == split else own(name)
+        if "_predicts" in vars(source):  # a table, which then needs no column of labels
+            vars(source)["_predicts"] = True
         try:
             source.prepare()  # which may compute something of the training data, such as their mean
         except DataError as error:
@@ -86,6 +89,8 @@ class PredictFiles:
             return to_batch(self._source, record)[0]
         except KeyError as error:  # a `convert` of your own, where there is no column of labels
             name = type(self._source).__name__
+            if error.args != (getattr(self._source, "label_column", None),):
+                raise
             raise DataError(f"{name}.convert: the files have no {error}; add it to them") from None
 
     def place(self, number: int) -> dict[str, Any]:
@@ -109,5 +114,10 @@ class PredictFiles:
 
 
 def _texts(source: Source) -> dict[str, str]:
-    """The attributes of a dataset, to see which ones change."""
-    return {name: repr(value) for name, value in vars(source).items() if name != "_remembered"}
+    """The attributes of a dataset as texts, to see which ones change."""
+    texts = {}
+    for name, value in vars(source).items():
+        text = repr(value.tolist() if isinstance(value, np.ndarray) else value)
+        if name != "_remembered" and " at 0x" not in text:  # an object without a text of its own
+            texts[name] = text
+    return texts

@@ -122,8 +122,8 @@ def _hashes(source: Source, split: str, names: tf.Tensor) -> Callable[[tf.Tensor
     """A function: ids int64 [batch] -> int64 [batch], 0 to 2**32 - 1.
 
     Of a record's number in its file and, of several files, of the file's path below the folder
-    that all are in: so records and files that are added change no others', nor does another
-    data.seed.
+    that all are in: so records and files that are added change no others' (but the second file
+    those of the first, whose name did not count), nor does another data.seed.
     """
     if source.overrides("records"):
         files = tf.zeros([1], tf.int64)
@@ -154,12 +154,12 @@ def _stratified(source: Source, split: str) -> np.ndarray:
     counts = count_classes(source, split, labels)
     order = np.lexsort((ids, hashes, labels))
     rank = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
-    most = np.floor(source.validation_share * counts + 0.5)
+    most = np.minimum(np.floor(source.validation_share * counts + 0.5), np.maximum(counts - 1, 0))
     return np.sort(ids[order][rank < np.repeat(most, counts)])
 
 
 def classes_of(source: Source, record: Any) -> tf.Tensor:
-    """The classes of a batch of records, by `label`: int [batch]; raises ConfigError."""
+    """The classes of a batch of records, by `label`: int64 [batch]; raises ConfigError."""
     labels = source.label(*arguments(record))
     is_list = isinstance(labels, tf.Tensor) and labels.shape.rank in (1, None)
     if not is_list or not labels.dtype.is_integer:
@@ -168,7 +168,7 @@ def classes_of(source: Source, record: Any) -> tf.Tensor:
             f"{type(source).__name__}: found labels {text}, expected integers [batch] for classes, "
             "as data.balance and data.stratify need; write its `label`"
         )
-    return labels
+    return tf.cast(labels, tf.int64)
 
 
 def count_classes(source: Source, split: str, labels: np.ndarray) -> np.ndarray:

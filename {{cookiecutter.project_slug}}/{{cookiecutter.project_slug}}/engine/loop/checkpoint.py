@@ -45,8 +45,16 @@ class CheckpointHook(EveryHook):
         self._asked = True
         logger.warning("SIGUSR1: saving after this step")
 
+    def next_step(self, secs_per_step: float) -> float:
+        return self.step + 1 if self._asked else super().next_step(secs_per_step)
+
     def is_due(self, step: int) -> bool:
         return self._asked or super().is_due(step)
+
+    def begin(self) -> None:
+        super().begin()
+        weights = [v for v in tf.trainable_variables() if v.dtype.is_floating]
+        self._finite = {v.op.name: tf.reduce_all(tf.is_finite(v.read_value())) for v in weights}
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         super().after_create_session(session, coord)
@@ -54,6 +62,13 @@ class CheckpointHook(EveryHook):
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         self._asked = False
+        bad = [name for name, finite in session.run(self._finite).items() if not finite]
+        if bad:
+            raise NotFiniteError(
+                f"{', '.join(bad)}: found NaN or an infinity after step {step}, though no gradient "
+                "had any; this step is not saved; look at what the optimizer divides by, such as "
+                "model.optimizer.epsilon"
+            )
         for position in self._positions:
             position.before_save(session, step)
         saver = self._saver or tf.train.Scaffold.get_or_default(

@@ -11,6 +11,7 @@ from ...data.dataset import Dataset
 from ...model.model import Model
 from ..errors import DataError, RunError
 from ..graph.measures import Ratio, Running, quotient
+from ..graph.stale import check_own_batch
 from ..input.bad_records import find_not_finite
 from ..input.sizes import check_not_empty, count_records
 
@@ -43,6 +44,8 @@ class Evaluation:
             self._sizes = tf.stack([tf.shape(array)[0] for array in arrays])
             self._size = self._sizes[0]
             self._sums, state = model.sums(loss, self.outputs, self.labels, self._size)
+            made = (self.outputs, loss, self._sums)
+            check_own_batch(model, made, (features, self.labels))
             self._initializers = [self._iterator.initializer, tf.variables_initializer(state)]
 
         self._parts = list(loss) if isinstance(loss, dict) else []

@@ -9,6 +9,7 @@ from typing import Callable, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError
+from ..graph.stale import computed_before
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,13 @@ class InnerLoop:
         self._stop = tf.Variable(False, trainable=False, collections=local, name="stop")
         self.stop_op = self._stop.assign(True).op
         if self._max_steps > 1:
+            before = len(tf.get_default_graph().get_operations())
             self._build(step)
+            stale = computed_before(before)
+            if stale:
+                text = "%s is computed before the loop: one session.run per step, slower"
+                logger.info(text, stale)
+                self._max_steps = 1
 
     def _build(self, step: Callable[[], tf.Operation]) -> None:
         self._limit = tf.placeholder(tf.int64, [])

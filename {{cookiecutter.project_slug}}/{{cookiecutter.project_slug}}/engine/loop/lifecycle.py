@@ -77,6 +77,7 @@ def set_last_step(config: DictConfig, settings: TrainerSettings, dataset: Datase
     """Sets trainer.last_step by its last_epoch where the model follows it, as a schedule does."""
     follows = "${trainer.last_step}" in str(OmegaConf.to_container(config.model))
     if settings.last_epoch and follows:
+        start_threads(settings.session_config)
         dataset.prepare()
         config.trainer.last_step = last_step_of(settings, dataset)
 

@@ -69,7 +69,8 @@ class NanHook(EveryHook):
             try:
                 seen = self._reproduce(step) if self._alone else "other workers have moved on since"
             except (tf.errors.OpError, OSError) as failed:
-                self._look(step)
+                with contextlib.suppress(tf.errors.OpError, OSError):
+                    self._look(step)
                 seen = f"its batch cannot be read again: {str(failed).splitlines()[0]}"
             raise NotFiniteError(
                 f"{found.group(1).strip()} after step {step}; nothing was written since, and no "
@@ -93,7 +94,7 @@ class NanHook(EveryHook):
         # A constant may well be: -inf masks. What made it of finite numbers comes before others,
         # also before data, which a model may mask.
         made = [t.op for t in bad if t.op.inputs and not set(t.op.inputs) & {*bad, *read}]
-        if (read and not made) or not bad:  # then it was another batch: not all can be read again
+        if read and not made:
             self._look(step)
         if read and not made:
             seen = f"{path}: a batch that is not finite, though the records are; see `augment`"

@@ -44,14 +44,14 @@ def log_plan(settings: TrainerSettings, dataset: Dataset, step: int, last_step: 
     split = dataset.training_split
     if not dataset.overrides("batches") and dataset.in_memory(split):  # else it may take long
         epoch = settings.limit_batches or dataset.steps_per_epoch(split)
-        text += f" ({(last_step - step) / epoch:.3g} epochs of {epoch})"
+        text += f" ({(last_step - step) / epoch:,.1f} epochs of {epoch})"
     gpus = settings.session_config.device_count.get("GPU", 1) and len(
         tf.config.experimental.list_physical_devices("GPU")
     )
     chosen = settings.session_config.gpu_options.visible_device_list
     gpus = len(chosen.split(",")) if gpus and chosen else gpus
     text += f" on {gpus} GPU{'s' * (gpus > 1)}" if gpus else f" on the CPU ({cores()} cores)"
-    for name in ("evaluate", "checkpoint", "summary", "log"):
+    for name in ("evaluate", "checkpoint", "summary", "log") if settings.alone else ("log",):
         every = settings.every(name)
         often = [f"{n} {unit}" for n, unit in zip(every.values(), ("steps", "s")) if n]
         text += f"; {name} every {' or '.join(often)}" if often else ""

@@ -65,7 +65,7 @@ class TrainerSettings:
     gpus: str = "all"  # or "none", or the numbers of those to use: "0,2"
     allow_growth: bool = True  # take a GPU's memory as it is needed
     intra_op_threads: int = 0  # within one operation; 0 lets TensorFlow choose
-    inter_op_threads: int = 0  # operations at a time; -1: in the thread that calls
+    inter_op_threads: int = 0  # operations at a time; -1: in the thread that calls it
     soft_placement: bool = True  # run on the CPU what has no GPU kernel
     xla: bool = False  # compile the graph for the GPU; the last bits of results then differ
 

@@ -95,7 +95,8 @@ class SignalHook(tf.train.SessionRunHook):
         self._restore.callback(writer.shutdown, socket.SHUT_WR)
         for number in filter(None, (*SIGNALS, WARNING)):
             if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP is under nohup
-                self._before[number] = signal.signal(number, self._receive)
+                self._before[number] = signal.getsignal(number)
+                signal.signal(number, self._receive)
                 self._restore.callback(signal.signal, number, self._before[number])
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno()))
         threading.Thread(target=self._watch, args=(reader, session), daemon=True).start()
@@ -104,7 +105,7 @@ class SignalHook(tf.train.SessionRunHook):
         return number in self._before and not (number == WARNING and self._saves)
 
     def _receive(self, number: int, frame: Any) -> None:
-        if not self._leaves(number):
+        if number == WARNING and self._saves:
             self._save()
         elif self._second and callable(self._before[number]):
             self._before[number](number, frame)

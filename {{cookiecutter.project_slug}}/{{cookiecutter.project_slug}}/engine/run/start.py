@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from omegaconf import OmegaConf
 
@@ -83,12 +83,15 @@ def check_same_files(directory: str, before: Any, now: Any) -> None:
             )
 
 
-def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What labels and features mean, which files alone do not say, or which may be gone."""
-    names = ("class_names", "image_shape", "feature_columns")
+def describe_dataset(dataset: Dataset, of_training: bool = True) -> dict[str, Any]:
+    """What labels and features mean, which files alone do not say, or which may be gone.
+
+    of_training: whether also the names of the training files, by which validation_share divides.
+    """
+    names = ("class_names", "image_shape", "table_columns")
     found = {name: getattr(dataset, name) for name in names if hasattr(dataset, name)}
-    facts = {name: np.asarray(value).tolist() for name, value in found.items()}
-    if dataset.validation_share and not dataset.overrides("records"):
+    facts: dict[str, Any] = json.loads(json.dumps(found, default=str))  # as it is read again
+    if of_training and dataset.validation_share and not dataset.overrides("records"):
         paths = dataset.files(dataset.training_split)
         inner = [path[len(shared_path(paths)) :] for path in paths]
         names_of_files = "\n".join(inner).encode(errors="surrogateescape")
@@ -100,7 +103,7 @@ def check_same_dataset(run: str, before: dict[str, Any] | None, now: dict[str, A
     """Raises RunError where labels or features mean something else than `describe_dataset` says."""
     for name, known in (before or {}).items():
         if now.get(name, known) != known and known:
-            change = f"{name} was {known}, is {now[name]}"
+            change = f"{name} was {known!s:.200}, is {now[name]!s:.200}"
             if name == "file_names":
                 change = "the training files have other names, by which validation_share divides"
             raise RunError(

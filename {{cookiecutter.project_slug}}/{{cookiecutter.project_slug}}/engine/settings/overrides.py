@@ -139,7 +139,7 @@ def is_allowed(key: str, allowed: Sequence[str]) -> bool:
 def is_moved(old: Any, new: Any) -> bool:
     """Whether both are paths, or lists of them, of one name in different directories.
 
-    The new one must be there: a query or the name of a column may hold a slash, too.
+    The new one, or its directory, must be there: a query or a column may hold a slash, too.
     """
     olds, news = (value if isinstance(value, list) else [value] for value in (old, new))
     pairs = [(str(a).rstrip("/\\"), str(b).rstrip("/\\")) for a, b in zip(olds, news)]
@@ -150,5 +150,6 @@ def is_moved(old: Any, new: Any) -> bool:
 
 def _is_path(text: str) -> bool:
     pattern = glob.escape(os.path.expanduser(text)).replace("[*]", "*").replace("[?]", "?")
-    found = glob.iglob(pattern.replace("{split}", "*"))
-    return next(found, None) is not None or os.path.isfile(os.path.dirname(text))  # some.npz/name
+    pattern = pattern.replace("{split}", "*")
+    # Or what it would be in: a directory, or an archive of arrays.
+    return any(next(glob.iglob(x), None) for x in (pattern, os.path.dirname(pattern)) if x)

@@ -9,7 +9,7 @@ from typing import Any, Iterator, Sequence
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from .config import PLACES, load_config
+from .config import FILES, load_config
 from .overrides import values_in
 from .targets import CONF
 
@@ -79,5 +79,5 @@ def _places(path: pathlib.Path, group: str, keys: list[str]) -> list[tuple[str, 
     inner = ".".join(keys[1:])
     if path.stem == "shared":
         return [(section, inner) for section in ("data", "model", "trainer")]
-    place = PLACES.get(path.stem.rstrip("s"), "")
+    place = FILES.get(path.name, "")
     return [(place.partition("@")[2], inner)] if "model" in place else [("", ".".join(keys))]

@@ -52,6 +52,8 @@ def launch(settings: DictConfig, jobs: Sequence[Job]) -> tuple[list[int | None],
 
     heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
+    if hasattr(signal, "SIGUSR1"):  # which is for the runs; not ignored, or they would be born so
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
         if settings.launcher == "slurm":
             codes = _run_on_slurm(settings, jobs, received)

@@ -51,7 +51,7 @@ class Restored:
         self.dataset = instantiate(config.data)
         self.record: dict[str, Any] = Run(config.run_dir).read_record().get("dataset", {})
         self.class_names: list[str] = self.record.get("class_names", [])
-        for name in ("image_shape", "feature_columns"):  # found in files that may be gone
+        for name in ("image_shape", "table_columns"):  # found in files that may be gone
             if name in self.record and not getattr(self.dataset, name, True):
                 setattr(self.dataset, name, self.record[name])
         self.model = instantiate(config.model)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..input.bad_records import locate_bad_record
-from ..input.source import splits_of
+from ..input.source import VALIDATION, splits_of
 from ..loop.evaluation import Evaluation
 from ..run.files import atomic_write
 from ..run.start import check_same_dataset, describe_dataset
@@ -27,7 +27,9 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
         raise ConfigError(f"split={split}: expected one of {', '.join(splits_of(dataset))}")
     dataset.prepare()
     if not is_allowed("data.files", restored.config.trainer.allow_changes):
-        check_same_dataset(restored.config.run_dir, restored.record, describe_dataset(dataset))
+        of_training = split in (dataset.training_split, VALIDATION)
+        facts = describe_dataset(dataset, of_training)
+        check_same_dataset(restored.config.run_dir, restored.record, facts)
     pairs: list[Any] = []
     with restored.graph(), locate_bad_record(dataset, split):
         evaluation = Evaluation(model, dataset, split)
