@@ -332,13 +332,27 @@ def test_sigterm_ends_a_sweep_with_its_runs_saved_and_the_same_command_resumes(s
     signal_all(signal.SIGTERM, process, *psutil.Process(process.pid).children(recursive=True))
     assert process.wait() == 143
     assert [row["result"] for row in results(tmp_path)] == ["stopped", "stopped", "not finished"]
-    saved = [checkpoint.name for checkpoint in tmp_path.glob("run/seed=*/checkpoints/*.index")]
-    assert len(saved) == 2
-    step = max(int(name.split("-")[1].split(".")[0]) for name in saved)
+    saved = [*tmp_path.glob("run/seed=*/checkpoints/*.index")]
+    assert len({path.parent for path in saved}) == 2
+    step = max(int(path.name.split("-")[1].split(".")[0]) for path in saved)
     assert start("-m", "seed=1,2", f"trainer.last_step={step + 3}").wait() == 0
     assert [row["step"] for row in results(tmp_path)] == [str(step + 3)] * 2
     log = (tmp_path / "run" / "seed=1" / "train.log").read_text()
     assert log.count("step 1 ") == 1  # it resumed from what was saved
+
+
+def test_sigusr1_is_for_the_runs_and_does_not_end_a_sweep(start, tmp_path):
+    process = start("-m", "seed=1,2", "trainer.last_step=10000000")
+    wait_for(1, tmp_path)
+    signal_all(signal.SIGUSR1, process, *psutil.Process(process.pid).children(recursive=True))
+    for _ in range(300):
+        if [*tmp_path.glob("run/seed=1/checkpoints/*.index")]:
+            break
+        time.sleep(0.1)
+    assert [*tmp_path.glob("run/seed=1/checkpoints/*.index")]
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait() == 143
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they outlive it")
