@@ -407,3 +407,17 @@ def test_text_of_any_language_is_a_slice():
     words = np.array(["Köln", "日本", "a"])
     found = [record["t"].decode() for record in iterate(lambda: numpy_slices({"t": words}))]
     assert found == [*words]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"last_step": 40.0}, {"last_step": "40"}, {"hooks": tf.train.SessionRunHook()}]
+)
+def test_settings_of_another_type_are_refused_in_python_too(settings):
+    with pytest.raises(ConfigError, match=f"trainer.{next(iter(settings))}: found"):
+        SessionTrainer(**settings)
+
+
+@pytest.mark.parametrize("arguments", [(MLP, Toy()), (tf.keras.Sequential(), Toy()), (MLP(), None)])
+def test_what_is_no_model_or_dataset_is_named(arguments):
+    with pytest.raises(ModelError, match=r"fit: found .*, expected a (Model|Dataset) that"):
+        SessionTrainer().fit(*arguments)

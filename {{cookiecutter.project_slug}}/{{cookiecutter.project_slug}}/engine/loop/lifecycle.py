@@ -37,6 +37,9 @@ Hooks = Sequence[tf.train.SessionRunHook]
 
 def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
     """Checks the model, prepares the data and returns the last step."""
+    for found, kind in (model, Model), (dataset, Dataset):
+        if not isinstance(found, kind):
+            raise ModelError(f"fit: found {found!r:.80}, expected a {kind.__name__} that was made")
     if model.built:
         raise ModelError(f"{model.name}: is in another graph already; create a new one to fit")
     if settings.alone:

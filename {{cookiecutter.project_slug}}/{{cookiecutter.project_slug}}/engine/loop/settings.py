@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 from typing import Any, Sequence
 
@@ -75,11 +76,16 @@ class TrainerSettings:
     def __post_init__(self) -> None:
         self.run_dir = os.fspath(self.run_dir)
         for name, least in LEAST.items():
-            if not least <= getattr(self, name) < 2**31:
+            value: Any = getattr(self, name)
+            whole = name != "keep_checkpoint_every_n_hours"
+            kind: Any = numbers.Integral if whole else numbers.Real
+            if not isinstance(value, kind) or not least <= value < 2**31:
+                text = "an integer from " * whole
                 raise ConfigError(
-                    f"trainer.{name}: found {getattr(self, name)}, expected {least} to 2**31 - 1"
+                    f"trainer.{name}: found {value!r}, expected {text}{least} to 2**31 - 1"
                 )
-        if not all(isinstance(hook, tf.train.SessionRunHook) for hook in self.hooks):
+        hooks = self.hooks if isinstance(self.hooks, (list, tuple)) else [None]
+        if not all(isinstance(hook, tf.train.SessionRunHook) for hook in hooks):
             raise ConfigError(
                 "trainer.hooks: found something that is not a hook; expected "
                 "[{_target_: module.Class}] of tf.train.SessionRunHook"
