@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data.dataset import Dataset
 from my_project.engine.errors import ConfigError, DataError, ModelError, RunError
 from my_project.engine.input.elements import iterate
 from my_project.engine.input.numpy_slices import numpy_slices
@@ -25,22 +24,7 @@ from my_project.train.__main__ import train
 from my_project.train.hooks.best import read_best
 from my_project.train.hooks.every import EveryHook
 from my_project.train.trainer import SessionTrainer
-
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(101, 4).astype(np.float32)
-Y = RANDOM.randint(0, 3, 101).astype(np.int32)
-
-
-class Toy(Dataset):
-    """101 examples of four numbers and three classes, the same in both splits."""
-
-    classes = 3
-
-    def records(self, split):
-        return tf.data.Dataset.from_tensor_slices((X, Y))
-
-    def convert(self, x, y):
-        return x, y
+from toy import Toy, Y
 
 
 class Loaded:

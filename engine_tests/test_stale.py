@@ -3,28 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data.dataset import Dataset
 from my_project.engine.errors import ConfigError, ModelError, NotFiniteError, RunError
 from my_project.engine.graph.optimize import Optimization
 from my_project.model.classifier import Classifier
 from my_project.model.cnn import CNN
 from my_project.model.mlp import MLP
-
-RANDOM = np.random.RandomState(0)
-X = RANDOM.randn(100, 4).astype(np.float32)
-Y = RANDOM.randint(0, 3, 100).astype(np.int32)
-
-
-class Toy(Dataset):
-    """100 examples of four numbers and three classes, the same in both splits."""
-
-    classes = 3
-
-    def records(self, split):
-        return tf.data.Dataset.from_tensor_slices((X, Y))
-
-    def convert(self, x, y):
-        return x, y
+from toy import Toy
 
 
 class Recurrent(Classifier):
