@@ -37,6 +37,7 @@ def test_a_finished_run_exits_with_0_and_says_where_it_is_and_what_it_reached(st
     output = (tmp_path / "output").read_text()
     logged = re.findall(r"^\d\d:\d\d:\d\d (.*)$", output, re.MULTILINE)
     assert f"run directory: {tmp_path}/run" in logged[:2]
+    assert "cpu_feature_guard" not in output  # TensorFlow's note on the processor
     assert output.endswith(f"\nrun directory: {tmp_path}/run\n")
     assert re.search(r"^test accuracy: 0\.\d{4}$", output, re.MULTILINE)
     assert re.search(r"^best loss: \d\.\d{4} at step 5$", output, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 
 import pytest
@@ -70,3 +71,10 @@ def test_training_warns_before_its_first_step_unless_no_gpu_is_wanted(
     caplog.clear()
     fit(tmp_path / "other", last_step=2, gpus="none")
     assert "Tesla" not in caplog.text
+
+
+@pytest.mark.skipif(RUNTIME == "tf1", reason="TensorFlow 1.15 has no Keras 3")
+def test_keras_3_is_not_loaded_next_to_keras_2():
+    code = "import my_project.train.trainer, sys; print('keras' in sys.modules)"
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=root) == b"False\n"

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import signal
 import sys
@@ -11,3 +12,9 @@ if sys.argv[:1] == ["-m"]:  # a command, by `python -m`
     if sys.path and os.path.realpath(sys.path[0] or ".") != os.path.realpath(root):
         del sys.path[0]
     del root
+
+# Both before anything imports TensorFlow. 2.16 and later load Keras 3, which has no graph mode and
+# takes a second, unless told; without the level, notes on the processor are the first lines.
+if importlib.util.find_spec("tf_keras"):
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors; "0" shows every note

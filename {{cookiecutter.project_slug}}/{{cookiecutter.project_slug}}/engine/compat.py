@@ -5,15 +5,7 @@ Every module writes `import tensorflow.compat.v1 as tf`. Importing this module f
 variables, Keras 2 layers.
 """
 
-import importlib.util
-import os
 import warnings
-
-# TensorFlow 2.16 and later load Keras 3, which has no graph mode, unless told before the first
-# use of tf.keras.
-if importlib.util.find_spec("tf_keras"):
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors; "0" shows every note
 
 with warnings.catch_warnings():
     # TensorFlow 1.15 spells dtypes in a way that NumPy 1.17 and later warn about.
