@@ -22,13 +22,13 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 150,
-    "lines": 12520,
+    "lines": 12570,
     "lines of the package": 10350,
     "lines above the engine": 1700,
-    "lines of the commands": 280,
+    "lines of the commands": 287,
     "files of data, model and train": 25,
     "files of conf": 17,
-    "lines of tests": 400,
+    "lines of tests": 453,
     "lines to read": 800,
 }
 

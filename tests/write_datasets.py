@@ -23,7 +23,7 @@ database = sqlite3.connect("datasets/examples.sqlite")
 for split, count in ("train", 300), ("test", 70):
     features, labels = RANDOM.rand(count, 2), np.arange(count) % 2
     np.save(f"datasets/arrays/{split}_features.npy", features)
-    np.save(f"datasets/arrays/{split}_labels.npy", labels)
+    np.save(f"datasets/arrays/{split}_labels.npy", np.arange(count) % 10)
     rows = [(*x_y, label) for x_y, label in zip(features.tolist(), labels.tolist())]  # noqa: B905
     database.execute(f"CREATE TABLE {split} (x REAL, y REAL, label INTEGER)")
     database.executemany(f"INSERT INTO {split} VALUES (?, ?, ?)", rows)

@@ -1,15 +1,21 @@
 """What every data set promises, checked with each one that conf/data/ names."""
 
+import collections
 import contextlib
 import copy
 import os
+import pickle
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from {{ cookiecutter.project_slug }}.engine.errors import DataError
+from {{ cookiecutter.project_slug }}.engine.input.elements import iterate
+from {{ cookiecutter.project_slug }}.engine.input.source import splits_of
 from {{ cookiecutter.project_slug }}.engine.settings import config
+from {{ cookiecutter.project_slug }}.engine.tools.contact_sheet import contact_sheet
 
 # The settings that a data set is tested with; one line for yours. One without a line is tested as
 # it is, and skipped if its files are not there: nothing is downloaded.
@@ -17,6 +23,9 @@ SETTINGS = {
     "digits": ["data.train_examples=300", "data.test_examples=70", "data.directory={tmp}"],
     "sequences": ["data.directory={tmp}"],
 }
+
+
+MOST = 50_000  # examples of a split that are compared and counted
 
 
 def make(name, tmp=""):
@@ -93,6 +102,50 @@ def test_labels_are_below_the_number_of_classes(dataset, found):
     labels = [labels for batches in found.values() for _, labels in batches]
     for array in tf.nest.flatten(labels):
         assert 0 <= array.min() <= array.max() < dataset.classes
+
+
+@pytest.fixture(scope="module")
+def examples(dataset):
+    """split -> [(hash of features and labels, labels), ...]"""
+    examples = collections.defaultdict(list)
+    for split in splits_of(dataset):
+        for batch in iterate(lambda split=split: dataset.batches(split, training=False)):
+            arrays = tf.nest.flatten(batch)
+            for number in range(len(arrays[0])):
+                example = pickle.dumps([array[number] for array in arrays])
+                examples[split].append((hash(example), arrays[-1][number]))
+            if len(examples[split]) >= MOST:
+                break
+    return examples
+
+
+def test_other_splits_hold_no_training_examples_and_a_few_are_said(dataset, examples):
+    training = {example for example, _ in examples[dataset.training_split]}
+    for split in set(examples) - {dataset.training_split}:
+        found = sum(example in training for example, _ in examples[split])
+        said = f"{found} of {len(examples[split])} examples of {split} are in training, too"
+        assert found <= 0.01 * len(examples[split]), said
+        if found:
+            warnings.warn(said, stacklevel=1)
+
+
+def test_each_class_is_in_training_and_a_rare_one_is_said(dataset, examples):
+    labels = {split: [label for _, label in found] for split, found in examples.items()}
+    first = labels[dataset.training_split][0]
+    if not hasattr(dataset, "classes") or np.ndim(first) or first.dtype.kind not in "iu":
+        pytest.skip("its labels are not one class for each example")
+    for split, found in labels.items():
+        counts = np.bincount(found, minlength=dataset.classes)
+        if split == dataset.training_split and len(found) < MOST:
+            assert counts.all(), f"no training example of class {np.flatnonzero(counts == 0)}"
+        if counts.max() > 10 * counts.min():
+            said = f"{split}: from {counts.min()} to {counts.max()} examples of a class"
+            warnings.warn(said, stacklevel=1)
+
+
+def test_a_picture_of_it_can_be_drawn(dataset, tmp_path):
+    contact_sheet(dataset, dataset.training_split, 9).savefig(str(tmp_path / "examples.png"))
+    assert (tmp_path / "examples.png").stat().st_size > 2000
 
 
 def test_the_order_is_the_same_each_time(dataset, found):
