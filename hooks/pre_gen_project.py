@@ -115,3 +115,5 @@ if error:
     if len(Path(PROJECT_SLUG).parts) > 1:
         remove_made_parents(PROJECT_SLUG)
     sys.exit(f"error: {error}")
+
+Path(".bake_started").touch()  # what is older is not removed by the other hook
