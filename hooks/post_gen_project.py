@@ -49,19 +49,38 @@ if EXAMPLES == "basic":
 if MANY_MACHINES == "no":
     unwanted += map(Path, CLUSTER_FILES.format(package=PROJECT_SLUG).split())
 
-# Written by the other hook. What a project that is baked once more had before is its user's.
-started = Path(".bake_started")
-bake_started = started.stat().st_mtime_ns
-started.unlink()
+# What was there, in a project that is baked once more; the other hook has copied it.
+BEFORE = Path(".before_bake")
+
+
+def is_untouched(file: Path) -> bool:
+    """Whether the bake found the file there and left it as it was."""
+    old = BEFORE / file
+    return old.exists() and old.stat().st_mtime_ns == file.stat().st_mtime_ns
+
+
+def is_users(file: Path) -> bool:
+    """Whether the file was there and is not what the template has under this name."""
+    return (BEFORE / file).exists() and (BEFORE / file).read_bytes() != file.read_bytes()
+
+
+# cookiecutter --skip-if-file-exists skips what is rendered, and writes over what is copied.
+skipping = is_untouched(Path("pyproject.toml"))
+for file in [one.relative_to(BEFORE) for one in BEFORE.rglob("*") if one.is_file()]:
+    if skipping and is_users(file):
+        shutil.copy2(BEFORE / file, file)
 
 for path in unwanted:
     for file in [one for one in (path, *path.rglob("*")) if one.is_file()]:
-        if file.stat().st_mtime_ns < bake_started:
+        if is_users(file):
+            shutil.copy2(BEFORE / file, file)
+        if is_untouched(file):
             continue
         file.unlink()
         for directory in file.parents[:-1]:  # the last one is the project itself
             if not any(directory.iterdir()):
                 directory.rmdir()
+shutil.rmtree(BEFORE, ignore_errors=True)
 
 # What Python and ruff leave in a working copy of the template is copied like the rest of it. Only
 # where the template has files: a project that is baked once more has data sets and runs.

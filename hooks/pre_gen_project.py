@@ -8,6 +8,7 @@ import json
 import keyword
 import os
 import re
+import shutil
 import sys
 import unicodedata
 from pathlib import Path
@@ -116,4 +117,12 @@ if error:
         remove_made_parents(PROJECT_SLUG)
     sys.exit(f"error: {error}")
 
-Path(".bake_started").touch()  # what is older is not removed by the other hook
+# A project that is baked once more: the other hook gives back what is its user's.
+before = Path(".before_bake")
+shutil.rmtree(before, ignore_errors=True)  # of a bake that was killed
+for path in [*Path().iterdir()]:
+    if path.is_file():
+        before.mkdir(exist_ok=True)
+        shutil.copy2(path, before)
+    elif path.name in {PROJECT_SLUG, ".github", *TAKEN_DIRECTORIES.split()} - {"datasets", "runs"}:
+        shutil.copytree(path, before / path.name, symlinks=True)
