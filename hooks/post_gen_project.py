@@ -98,11 +98,14 @@ def find_origin(folder: Path) -> "tuple[str, str]":
         done = subprocess.run(["git", "-C", folder, *words], capture_output=True, encoding="utf-8")
         return done.stdout.strip()
 
-    if not (folder / ".git").exists():  # unpacked from a zip; parents may be of another repository
-        return CONTEXT["_template"], f"v{CONTEXT['_template_version']}"
+    version = f"v{CONTEXT['_template_version']}"
+    # Without: unpacked from a zip. A folder above may be another repository.
+    if not (folder / ".git").exists() or not shutil.which("git"):
+        return CONTEXT["_template"], version
+    commit = git("rev-parse", "--verify", "--quiet", "HEAD") or version
     address = git("remote", "get-url", "origin") or str(folder)
     # Without a password: the file is committed.
-    return re.sub("^(https?://)[^/@]*@", r"\1", address), git("rev-parse", "HEAD")
+    return re.sub("^(https?://)[^/@]*@", r"\1", address), commit
 
 
 def escape(answer: str) -> str:

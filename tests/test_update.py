@@ -192,7 +192,7 @@ def test_an_update_merges_all_and_the_tests_are_green(project, address, any_pyth
     assert (state["template"], state["checkout"]) == (address, "v99.0.0")
     assert state["context"]["cookiecutter"]["color"] == "red"
     commit(project.path)
-    assert update(project) == f"nothing to do: v99.0.0 is the newest of {address}\n"
+    assert update(project) == f"nothing to do: v99.0.0 is merged already, of {address}\n"
     lint(project)
     shown = project.run("make", "test", f"PYTHON={any_python}", "ARGS=-q -k mlp")
     assert re.match(r"\d+ passed", shown.splitlines()[-1]), shown
@@ -200,7 +200,19 @@ def test_an_update_merges_all_and_the_tests_are_green(project, address, any_pyth
 
 
 @pytest.mark.tensorflow
-def test_lines_that_both_changed_conflict_in_their_file_alone(project):
+def test_lines_that_both_changed_conflict_in_their_file_alone(project, address):
+    state = json.loads((project.path / ".cruft.json").read_text("utf-8"))
+    (project.path / ".cruft.json").unlink()  # as before it came with the project
+    answers = ["--extra-context", json.dumps(state["context"]["cookiecutter"])]
+    command = [sys.executable, "-m", "cruft", "link", address, "--checkout", f"v{VERSION}"]
+    project.run(*command, "--no-input", *answers)
+    linked = (project.path / ".cruft.json").read_text("utf-8")
+    assert "project_name in .cruft.json holds {{, which cruft would run; " in update(
+        project, code=2
+    )
+    for opening in ("{{", "{%"):
+        linked = linked.replace(f"{opening} ", f"{{{{ '{opening}' }}}} ")
+    (project.path / ".cruft.json").write_text(linked, "utf-8")
     write_own(project)
     edit(project.path / "form/conf/train.yaml", "^seed: 1  #.*", "seed: 5  # mine")
     commit(project.path)
@@ -213,7 +225,7 @@ def test_lines_that_both_changed_conflict_in_their_file_alone(project):
             assert "<<<<<<<" not in (project.path / file).read_text("utf-8"), file
     assert not [file for file in project.files() if file.endswith(".rej")]
     git(project.path, "reset", "-q", "--hard")
-    update(project, f"v{VERSION}")  # back where it was: nothing is newer
+    assert "nothing to do" in update(project, f"v{VERSION}")  # back where it was
 
 
 @pytest.mark.tensorflow
@@ -375,16 +387,19 @@ def test_what_cannot_be_updated_is_said_in_one_line_and_left_as_it_was(tmp_path)
     assert "v1.0.0 in .cruft.json is no commit of" in refused(2)
     assert "no version v7.0.0; the newest is none" in refused(2, "v7.0.0")
     git(template, "tag", "v1.0.0")
-    assert update(project).startswith("nothing to do: v1.0.0 is the newest of ")
+    assert update(project).startswith("nothing to do: v1.0.0 is merged already, of ")
     git(tmp_path, "clone", "-q", "--depth=1", project.path.as_uri(), "shallow")
     shallow = BakedProject(tmp_path / "shallow")
     assert "git fetch --unshallow" in update(shallow, code=2)
+    state = file.read_text()
+    file.write_text("{}")
+    assert ".cruft.json lacks template, commit or " in refused(2)
     file.write_text("{")
     assert ".cruft.json is no JSON" in refused(2)
     file.unlink()
     assert ".cruft.json is missing: docs/your_own.md" in refused(2)
     shutil.copytree(project.path / "scripts", tmp_path / "no/scripts")
-    (tmp_path / "no/.cruft.json").write_text("{}")
+    (tmp_path / "no/.cruft.json").write_text(state)
     assert "no git repository" in update(BakedProject(tmp_path / "no"), code=2)
 
 

@@ -33,11 +33,15 @@ def read_state() -> dict:
     """What .cruft.json says: the template's address, the commit that is merged, the answers."""
     try:
         with open(".cruft.json", encoding="utf-8") as file:
-            return json.load(file)
+            state = json.load(file)
+        _ = state["template"], state["commit"], state["context"]["cookiecutter"].items()
+        return state
     except FileNotFoundError:
         problem = "is missing: docs/your_own.md, News from the template, says how to get one"
     except ValueError as error:
         problem = f"is no JSON ({error}): take it from an older commit"
+    except (KeyError, TypeError, AttributeError):
+        problem = "lacks template, commit or context.cookiecutter: take it from an older commit"
     raise Stop(2, f".cruft.json {problem}")
 
 
@@ -51,6 +55,15 @@ def check_work() -> None:
         raise Stop(2, f"{found} is not committed; commit or stash all work, then again")
     if run(["git", "rev-parse", "--is-shallow-repository"])[1].strip() == "true":
         raise Stop(2, "this clone is shallow: run git fetch --unshallow, then again")
+
+
+def check_answers(answers: dict) -> None:
+    """Refuse answers that cruft, when it made .cruft.json itself, has not escaped."""
+    for key in sorted(key for key in answers if not key.startswith("_")):
+        found = re.search(r"\{[\{\%\#]", re.sub("[{]{2} '[{].' [}]{2}", "", str(answers[key])))
+        if found:
+            fix = f"write {escape(found[0])} for it, commit, then again"
+            raise Stop(2, f"{key} in .cruft.json holds {found[0]}, which cruft would run; {fix}")
 
 
 def choose(template: str, wanted: List[str]) -> str:
@@ -99,6 +112,7 @@ def escape(answer: str) -> str:
 
 def update(wanted: List[str]) -> int:
     state = read_state()
+    check_answers(state["context"]["cookiecutter"])
     check_work()
     address, commit = state["template"], state["commit"]
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,7 +126,8 @@ def update(wanted: List[str]) -> int:
             raise Stop(2, f"{commit} in .cruft.json is no commit of {address}; write v<version>")
         known = ["git", "-C", template, "merge-base", "--is-ancestor", tag, commit]
         if not tag or not run(known)[0]:
-            print(f"nothing to do: {tag or 'no version'} is the newest of {address}")
+            found = f"{tag} is merged already" if tag else "there is no version yet"
+            print(f"nothing to do: {found}, of {address}")
             return 0
         old = "v" + state["context"]["cookiecutter"].get("_template_version", "0.0.0")
         cruft(template, tag, scratch)
