@@ -22,7 +22,7 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 153,
-    "lines": 12770,
+    "lines": 12790,
     "lines of the package": 10350,
     "lines above the engine": 1700,
     "lines of the commands": 280,
