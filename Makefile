@@ -41,7 +41,7 @@ format: .venv/complete  ## Fix the format, and what lint can fix
 	$(VENV) -m ruff format $(RUFF_OPTIONS) .
 
 clean:  ## Remove the demo, the environments and caches
-	rm -rf demo .venv .cache
+	rm -rf demo .venv .cache .hypothesis
 	find . -depth -type d \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} +
 
 # An environment whose Python does not run, perhaps because that was removed, is created again; two

@@ -8,6 +8,7 @@ import json
 import keyword
 import os
 import re
+import shutil
 import sys
 import unicodedata
 from pathlib import Path
@@ -115,3 +116,13 @@ if error:
     if len(Path(PROJECT_SLUG).parts) > 1:
         remove_made_parents(PROJECT_SLUG)
     sys.exit(f"error: {error}")
+
+# A project that is baked once more: the other hook gives back what is its user's.
+before = Path(".before_bake")
+shutil.rmtree(before, ignore_errors=True)  # of a bake that was killed
+for path in [*Path().iterdir()]:
+    if path.is_file():
+        before.mkdir(exist_ok=True)
+        shutil.copy2(path, before)
+    elif path.name in {PROJECT_SLUG, ".github", *TAKEN_DIRECTORIES.split()} - {"datasets", "runs"}:
+        shutil.copytree(path, before / path.name, symlinks=True)

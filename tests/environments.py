@@ -29,7 +29,8 @@ def make_environment(runtime: str) -> Path:
     install = SOURCE / "scripts" / "install.py"
     requirements = SOURCE / "requirements" / f"{runtime}.txt"
     extras = requirements.with_name("slurm.txt")
-    parts = [*sorted(install.parent.glob("*.py")), requirements, extras]
+    scripts = [one for one in sorted(install.parent.glob("*.py")) if one.name != "update.py"]
+    parts = [*scripts, requirements, extras]
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     environment = CACHE / f"{runtime}-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)

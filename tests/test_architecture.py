@@ -21,8 +21,8 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 150,
-    "lines": 12570,
+    "files": 153,
+    "lines": 12840,
     "lines of the package": 10350,
     "lines above the engine": 1700,
     "lines of the commands": 287,

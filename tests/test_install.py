@@ -14,7 +14,7 @@ from bare_project import EMITTED, BareProject
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts")
 
-SCRIPTS = ["environment.py", "find_python.py", "install.py"]
+SCRIPTS = ["environment.py", "find_python.py", "install.py", "update.py"]
 NO_CONNECTION = (
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
     "'<Connection at 0x7f>: Failed to establish a new connection: [Errno -3] No name')': /simple/"

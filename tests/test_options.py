@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from pathlib import PurePosixPath
 
 import pytest
@@ -12,22 +11,7 @@ import yaml
 
 from environments import ROOT
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
-
 PROMPTS = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))
-
-HOSTILE_TEXTS = [
-    'Dwayne "The Rock" O\'Neill',
-    "back\\slash \\",
-    '"""); import os; os.mkdir("x"); ("""',
-    "{{ '{{' }} 1/0 }} {{ '{%' }} raise %}",
-    "$(touch x) `touch x` ; touch x #",
-    "__import__('os').mkdir('x')",
-    "<b>&amp;</b> 日本語 Ærøskøbing 😀 \u3000",
-]
 
 
 def test_a_mistyped_prompt_fails_by_name(bake):
@@ -65,11 +49,15 @@ def test_without_a_license_there_is_no_license_file(bake):
 
 @pytest.mark.parametrize(
     ("ci", "expected"),
-    [("github", {".github/workflows/ci.yml"}), ("gitlab", {".gitlab-ci.yml"}), ("none", set())],
+    [
+        ("github", {".github/workflows/ci.yml", ".github/workflows/update.yml"}),
+        ("gitlab", {".gitlab-ci.yml"}),
+        ("none", set()),
+    ],
 )
-def test_the_ci_file_is_the_chosen_one(bake, ci, expected):
+def test_the_ci_files_are_the_chosen_ones(bake, ci, expected):
     project = bake(ci=ci)
-    assert {file for file in project.files() if ".git" in file and "ci.yml" in file} == expected
+    assert {file for file in project.files() if ".git" in file and ".yml" in file} == expected
     assert (project.path / ".github").exists() == (ci == "github")
 
 
@@ -170,32 +158,9 @@ def test_the_slurm_script_can_be_run(cluster_bake):
     assert "export PS_TASKS=1" in script.read_text("utf-8")
 
 
-def test_the_command_for_news_from_the_template_holds_the_answers_of_the_bake(bake):
-    name = 'Größe & "Form" in Ada\'s $HOME'
-    answers = {"project_name": name, "project_slug": "form", "author_name": "Ada O'Neill"}
-    answers |= {"license": "BSD-3-Clause", "ci": "none", "examples": "all"}
-    answers |= {"many_machines": "yes"}
-    page = (bake(**answers).path / "docs/your_own.md").read_text("utf-8")
-    words = shlex.split(re.search(r"^pipx run cruft link (.+?)^```", page, re.M | re.S)[1])
-    assert json.loads(words[words.index("--extra-context") + 1]) == answers
-    assert words[words.index("--checkout") + 1] == f"v{PROMPTS['_template_version']}"
-
-
 @pytest.mark.parametrize("prompt", ["license", "ci", "examples", "many_machines"])
 def test_an_answer_that_is_not_offered_is_refused(refuse, prompt):
     refuse(**{prompt: "whatever"})
-
-
-@pytest.mark.parametrize("text", HOSTILE_TEXTS)
-def test_whatever_is_typed_stays_text(bake, text):
-    project = bake(project_slug="fine", project_name=text, author_name=text)
-    rendered = text.replace("{{ '{{' }}", "{{").replace("{{ '{%' }}", "{%")
-    about = tomllib.loads((project.path / "pyproject.toml").read_text("utf-8"))["project"]
-    assert about["description"] == rendered
-    assert about["authors"] == [{"name": rendered}]
-    assert rendered in (project.path / "LICENSE").read_text("utf-8")
-    assert os.listdir(project.path.parent) == ["fine"]
-    assert "x" not in os.listdir(project.path)
 
 
 def test_every_prompt_has_human_words_and_a_section_in_the_documentation():

@@ -71,7 +71,7 @@ def any_bake(request, baked) -> BakedProject:
 def test_nothing_is_left_unrendered(any_bake):
     for file in any_bake.files():
         text = (any_bake.path / file).read_text("utf-8")
-        if file == ".github/workflows/ci.yml":
+        if file.startswith(".github/workflows/"):
             text = text.replace("${{", "")  # GitHub's own
         assert not re.search(r"\{\{|\{%|cookiecutter\.\w", text), file
 

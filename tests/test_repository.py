@@ -27,7 +27,22 @@ def test_all_places_name_the_same_version():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         named = re.findall(r"--checkout v(\S+?)[`\s]", page.read_text("utf-8"))
         assert set(named) <= {VERSION}, page
-    assert f"--checkout v{VERSION}" in (ROOT / "README.md").read_text("utf-8")
+    assert f"--checkout v{VERSION}`" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_each_version_says_what_an_updater_must_do():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.split(r"^## ", changelog, flags=re.M)[1:]
+    for section in versions:
+        assert re.match(r"\d+\.\d+\.\d+ \((\d{4}-\d\d-\d\d|unreleased)\)\n", section)
+        assert re.search(r"\n### What an updater must do\n\S[^#]+\Z", section), section[:40]
+    assert not [one for one in versions[1:] if "(unreleased)" in one[:40]]
+
+
+def test_no_command_names_an_owner_who_is_to_be_replaced():
+    for file in repository_files():
+        if file.suffix in (".md", ".py", ".yml", ".toml") and file != Path(__file__):
+            assert "OWNER" not in file.read_text("utf-8"), file
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
