@@ -28,9 +28,9 @@ benchmark: .venv/complete  ## Compare the data half with what tutorials do (minu
 benchmark-training: .venv/complete  ## Compare training with Keras, Estimator and tensorpack (minutes)
 	$(VENV) benchmarks/training.py $(ARGS)
 
-# The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
+# The import lines of the emitted tests and notebook hold Jinja: tests/test_render.py lints them in a bake.
 # No cache: it would lie among the sources of the emitted project.
-RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests'
+RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests,*cookiecutter*/*.ipynb'
 
 lint: .venv/complete  ## Check the format and the lint rules
 	$(VENV) -m ruff check $(RUFF_OPTIONS) .

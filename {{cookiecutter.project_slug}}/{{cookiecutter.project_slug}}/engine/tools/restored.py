@@ -11,8 +11,10 @@ from typing import Any, Iterator
 import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
 
+from ...model.model import Model
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
+from ..input.source import VALIDATION, splits_of
 from ..run.checkpoints import (
     check_same_variables,
     checkpoints_in,
@@ -22,15 +24,17 @@ from ..run.checkpoints import (
 )
 from ..run.devices import start_threads
 from ..run.run import Run
+from ..run.start import check_same_dataset, describe_dataset
 from ..settings.config import instantiate
+from ..settings.overrides import is_allowed
 
 
 class Restored:
     """The dataset and the model of a run, and the checkpoint that has its weights.
 
         restored = Restored(load_config(["run_dir=runs/x"]), "best")
-        with restored.graph():
-            outputs = restored.model(features)
+        with restored.graph() as model:
+            outputs = model(features)
             with restored.session() as session:
                 session.run(outputs)
 
@@ -61,11 +65,31 @@ class Restored:
         start_threads(self._trainer.session_config)
 
     @contextlib.contextmanager
-    def graph(self) -> Iterator[None]:
-        """A new graph with the run's seed, to build the model in."""
+    def graph(self) -> Iterator[Model]:
+        """A new graph with the run's seed, to build the model in, which is new as well."""
+        if self.model.built:  # its variables are those of another graph
+            self.model = instantiate(self.config.model)
         with tf.Graph().as_default():
             tf.set_random_seed(self._trainer.seed)
-            yield
+            yield self.model
+
+    def prepare(self, split: str = "") -> str:
+        """Prepares the data to evaluate a split, and returns its name; "" is that of training.
+
+        Raises:
+            ConfigError: there is no such split.
+            RunError: labels or features mean something else than in training.
+        """
+        split = split or self.dataset.evaluation_split
+        if split not in splits_of(self.dataset):
+            expected = ", ".join(splits_of(self.dataset))
+            raise ConfigError(f"split={split}: expected one of {expected}")
+        self.dataset.prepare()
+        if not is_allowed("data.files", self.config.trainer.allow_changes):
+            of_training = split in (self.dataset.training_split, VALIDATION)
+            facts = describe_dataset(self.dataset, of_training)
+            check_same_dataset(self.config.run_dir, self.record, facts)
+        return split
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tf.Session]:
@@ -105,11 +129,9 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
     directory = Run(run_dir).checkpoints
     there = {str(step_of(path)): path for path in checkpoints_in(directory)}
     if not there:
-        found = sorted(glob.glob(os.path.join("runs", "**", "checkpoints"), recursive=True))
-        runs = [os.path.dirname(path) for path in found if checkpoints_in(path)]
         raise ConfigError(
             f"run_dir={run_dir}: there is no run with a checkpoint; expected the directory of one, "
-            f"such as {', '.join(runs[-10:]) or 'train makes'}"
+            f"such as {', '.join(sorted(_runs_in('runs'))[-10:]) or 'train makes'}"
         )
     best = read_best(os.path.join(run_dir, "best"))
     if best:
@@ -120,3 +142,17 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
             "or a path"
         )
     return there.get(name, name) or newest_checkpoint(directory)[0] or ""
+
+
+def newest_run(directory: str = "runs") -> str:
+    """The run below a directory whose checkpoint was written last; raises ConfigError if none."""
+    runs = _runs_in(directory)
+    if not runs:
+        raise ConfigError(f"{directory}: there is no run with a checkpoint; train a model first")
+    return max(runs, key=lambda run: os.path.getmtime(os.path.join(run, "checkpoints")))
+
+
+def _runs_in(directory: str) -> list[str]:
+    """The runs below a directory that have a checkpoint."""
+    found = glob.glob(os.path.join(glob.escape(directory), "**", "checkpoints"), recursive=True)
+    return [os.path.dirname(path) for path in found if checkpoints_in(path)]

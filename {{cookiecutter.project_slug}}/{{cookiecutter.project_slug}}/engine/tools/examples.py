@@ -1,0 +1,57 @@
+"""What a trained model makes of a split, example by example: for notebooks and scripts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from ..input.bad_records import locate_bad_record
+from ..loop.evaluation import Evaluation
+from .predictions import check_one_each
+from .restored import Restored
+from .table import flat
+
+
+class Example(NamedTuple):
+    """One example, as arrays without a batch.
+
+    Attributes:
+        features, labels: as `Dataset.convert` makes them.
+        prediction: name -> value, as `Model.predict` returns it.
+    """
+
+    features: Any
+    labels: Any
+    prediction: dict[str, Any]
+
+
+def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Example]:
+    """The examples of a split in the order of its files, each with its prediction.
+
+    Args:
+        restored: the model and its dataset.
+        split: default the one that is evaluated while training.
+        batches: the first so many; 0 is all, which then have to fit into memory.
+
+    Raises:
+        UserError: as `evaluate` does.
+    """
+    split = restored.prepare(split)
+    found: list[Any] = []
+    with restored.graph() as model, locate_bad_record(restored.dataset, split):
+        evaluation = Evaluation(model, restored.dataset, split, batches)
+        prediction = flat(model.predict(evaluation.outputs))
+        batch = (evaluation.features, evaluation.labels, prediction)
+        with restored.session() as session:
+            evaluation.run(session, fetches=batch, seen=lambda arrays: found.extend(_each(arrays)))
+    return found
+
+
+def _each(batch: Any) -> list[Example]:
+    features, _, prediction = batch
+    size = len(tf.nest.flatten(features)[0])
+    check_one_each(prediction, size, "the model")
+    return [
+        Example(*tf.nest.map_structure(lambda array, i=i: array[i], batch)) for i in range(size)
+    ]
