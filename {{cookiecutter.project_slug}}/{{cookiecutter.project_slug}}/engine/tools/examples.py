@@ -44,14 +44,18 @@ def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Exa
         prediction = flat(model.predict(evaluation.outputs))
         batch = (evaluation.features, evaluation.labels, prediction)
         with restored.session() as session:
-            evaluation.run(session, fetches=batch, seen=lambda arrays: found.extend(_each(arrays)))
+            evaluation.run(
+                session,
+                fetches=batch,
+                seen=lambda arrays: found.extend(_each(arrays, model.name)),
+            )
     return found
 
 
-def _each(batch: Any) -> list[Example]:
+def _each(batch: Any, name: str) -> list[Example]:
     features, _, prediction = batch
     size = len(tf.nest.flatten(features)[0])
-    check_one_each(prediction, size, "the model")
+    check_one_each(prediction, size, name)
     return [
         Example(*tf.nest.map_structure(lambda array, i=i: array[i], batch)) for i in range(size)
     ]
