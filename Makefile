@@ -16,8 +16,8 @@ demo: .venv/complete  ## Bake a project into demo/, set it up and train it
 test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 	$(VENV) -m pytest -n 2 --dist loadgroup
 
-test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
-	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow"
+test-fast: .venv/complete  ## Run the tests that need neither TensorFlow nor a network (seconds)
+	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow and not network"
 
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
