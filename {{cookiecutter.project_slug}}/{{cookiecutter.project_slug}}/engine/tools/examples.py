@@ -17,7 +17,7 @@ class Example(NamedTuple):
     """One example, as arrays without a batch.
 
     Attributes:
-        features, labels: as `Dataset.convert` makes them.
+        features, labels: as `Dataset.convert` makes them; sparse ones are dense.
         prediction: name -> value, as `Model.predict` returns it.
     """
 
@@ -39,23 +39,26 @@ def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Exa
     """
     split = restored.prepare(split)
     found: list[Any] = []
-    with restored.graph() as model, locate_bad_record(restored.dataset, split):
-        evaluation = Evaluation(model, restored.dataset, split, batches)
-        prediction = flat(model.predict(evaluation.outputs))
+    with restored.graph(), locate_bad_record(restored.dataset, split):
+        evaluation = Evaluation(restored.model, restored.dataset, split, batches)
+        prediction = flat(restored.model.predict(evaluation.outputs))
         batch = (evaluation.features, evaluation.labels, prediction)
+        batch = tf.nest.map_structure(_dense, batch)
         with restored.session() as session:
-            evaluation.run(
-                session,
-                fetches=batch,
-                seen=lambda arrays: found.extend(_each(arrays, model.name)),
-            )
-    return found
+            evaluation.run(session, fetches=batch, seen=found.append)
+    return [example for arrays in found for example in _each(arrays, restored.model.name)]
+
+
+def _dense(tensor: Any) -> tf.Tensor:
+    return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
 
 
 def _each(batch: Any, name: str) -> list[Example]:
-    features, _, prediction = batch
-    size = len(tf.nest.flatten(features)[0])
-    check_one_each(prediction, size, name)
-    return [
-        Example(*tf.nest.map_structure(lambda array, i=i: array[i], batch)) for i in range(size)
-    ]
+    size = next(len(array) for array in tf.nest.flatten(batch) if array.ndim)
+    check_one_each(batch[-1], size, name)
+
+    def at(index: int) -> Example:
+        parts = tf.nest.map_structure(lambda array: array[index] if array.ndim else array, batch)
+        return Example(*parts)
+
+    return list(map(at, range(size)))

@@ -30,10 +30,10 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
     """
     lines = Lines(as_csv=path.lower().endswith(".csv"))
     unread = dict.fromkeys(inputs.files)
-    with restored.graph() as model, contextlib.ExitStack() as stack:
+    with restored.graph(), contextlib.ExitStack() as stack:
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
-        outputs = flat(model.predict(model(features, training=False)))
+        outputs = flat(restored.model.predict(restored.model(features, training=False)))
         finite = finite_examples(features)
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset, restored.dataset.evaluation_split))
@@ -43,7 +43,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         while True:
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
-            check_one_each(arrays, len(numbers), model.name)
+            check_one_each(arrays, len(numbers), restored.model.name)
             floats = [array for array in arrays.values() if array.dtype.kind == "f"]
             found = [np.isfinite(array.reshape(len(array), -1)).all(1) for array in floats]
             good = good | np.all(found or [[True]], axis=0)  # a model may replace a feature's NaN

@@ -11,7 +11,6 @@ from typing import Any, Iterator
 import tensorflow.compat.v1 as tf
 from omegaconf import DictConfig, OmegaConf
 
-from ...model.model import Model
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
 from ..input.source import VALIDATION, splits_of
@@ -33,8 +32,8 @@ class Restored:
     """The dataset and the model of a run, and the checkpoint that has its weights.
 
         restored = Restored(load_config(["run_dir=runs/x"]), "best")
-        with restored.graph() as model:
-            outputs = model(features)
+        with restored.graph():
+            outputs = restored.model(features)
             with restored.session() as session:
                 session.run(outputs)
 
@@ -65,13 +64,13 @@ class Restored:
         start_threads(self._trainer.session_config)
 
     @contextlib.contextmanager
-    def graph(self) -> Iterator[Model]:
-        """A new graph with the run's seed, to build the model in, which is new as well."""
-        if self.model.built:  # its variables are those of another graph
+    def graph(self) -> Iterator[None]:
+        """A new graph with the run's seed, to build the model in."""
+        if self.model.built:  # in an earlier graph, which has its variables
             self.model = instantiate(self.config.model)
         with tf.Graph().as_default():
             tf.set_random_seed(self._trainer.seed)
-            yield self.model
+            yield
 
     def prepare(self, split: str = "") -> str:
         """Prepares the data to evaluate a split, and returns its name; "" is that of training.

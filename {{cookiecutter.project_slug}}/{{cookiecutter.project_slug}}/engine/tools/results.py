@@ -19,9 +19,10 @@ def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
     """The means over a split, and for a classifier its confusion matrix as a list of rows."""
     split = restored.prepare(split)
     pairs: list[Any] = []
-    with restored.graph() as model, locate_bad_record(restored.dataset, split):
-        evaluation = Evaluation(model, restored.dataset, split)
-        tensors = labels_and_classes(evaluation.labels, model.predict(evaluation.outputs))
+    with restored.graph(), locate_bad_record(restored.dataset, split):
+        evaluation = Evaluation(restored.model, restored.dataset, split)
+        predictions = restored.model.predict(evaluation.outputs)
+        tensors = labels_and_classes(evaluation.labels, predictions)
         with restored.session() as session:
             means = evaluation.run(session, fetches=tensors, seen=pairs.append)
     row = {"run": restored.config.run_dir, "step": restored.step, "split": split, **means}
