@@ -23,7 +23,7 @@ CONTRACTS = {
 LIMITS = {
     "files": 157,
     "lines": 12950,
-    "lines of the package": 10480,
+    "lines of the package": 10490,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,
