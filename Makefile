@@ -16,8 +16,8 @@ demo: .venv/complete  ## Bake a project into demo/, set it up and train it
 test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 	$(VENV) -m pytest -n 2 --dist loadgroup
 
-test-fast: .venv/complete  ## Run the tests that need no TensorFlow (seconds)
-	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow"
+test-fast: .venv/complete  ## Run the tests that need neither TensorFlow nor a network (seconds)
+	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow and not network"
 
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
@@ -28,9 +28,9 @@ benchmark: .venv/complete  ## Compare the data half with what tutorials do (minu
 benchmark-training: .venv/complete  ## Compare training with Keras, Estimator and tensorpack (minutes)
 	$(VENV) benchmarks/training.py $(ARGS)
 
-# The import lines of the emitted tests hold Jinja: tests/test_render.py lints them in a bake.
+# The import lines of the emitted tests and notebook hold Jinja: tests/test_render.py lints them in a bake.
 # No cache: it would lie among the sources of the emitted project.
-RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests'
+RUFF_OPTIONS = --no-cache --exclude '*cookiecutter*/tests,*cookiecutter*/*.ipynb'
 
 lint: .venv/complete  ## Check the format and the lint rules
 	$(VENV) -m ruff check $(RUFF_OPTIONS) .

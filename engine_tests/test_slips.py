@@ -42,6 +42,7 @@ class Loaded:
     def graph(self):
         return tf.Graph().as_default()
 
+    prepare = Restored.prepare
     session = Restored.session
     _restore = Restored._restore
 

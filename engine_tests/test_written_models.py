@@ -9,6 +9,7 @@ from my_project.data.dataset import Dataset
 from my_project.engine.compat import RUNTIME
 from my_project.engine.errors import DataError, ModelError
 from my_project.engine.keras.trainer import KerasTrainer
+from my_project.engine.tools.examples import predicted
 from my_project.engine.tools.saved_model import predict_with, write_saved_model
 from my_project.model import Classifier, Model
 from my_project.train.trainer import SessionTrainer
@@ -74,6 +75,9 @@ class Restored:
     def __init__(self, model, dataset, checkpoint):
         self.model, self.dataset, self.checkpoint = model, dataset, checkpoint
 
+    def prepare(self, split):
+        return split
+
     def graph(self):
         return tf.Graph().as_default()
 
@@ -103,6 +107,10 @@ def test_a_model_with_a_lookup_table_trains_evaluates_and_is_exported(
     present = np.argwhere(BAGS[:4] >= 0)
     features["bag"] = tf.SparseTensorValue(present, BAGS[:4][BAGS[:4] >= 0], [4, 2])
     assert predict_with(directory, features)["class"].tolist() == [0, 1, 2, 3]
+    examples = predicted(Restored(make(classes=4), dataset, checkpoint), "test")
+    assert [each.prediction["class"] for each in examples] == LABELS.tolist()
+    assert [each.labels for each in examples] == LABELS.tolist()
+    assert examples[3].features["bag"].tolist() == [0, 4]  # dense
 
 
 MATRIX = np.arange(784 * 3, dtype=np.float32).reshape(784, 3) / 1000

@@ -37,20 +37,25 @@ OTHER_STDLIB_MODULES = """
     parser pipes smtpd sndhdr spwd sunau symbol telnetlib test tomllib uu xdrlib xxlimited xxsubtype
 """
 
-# What the emitted requirements install; tests/test_names.py compares.
-INSTALLED_MODULES = """
-    absl antlr4 astor astunparse certifi charset_normalizer clang cloudpickle colorama contourpy
-    cycler dateutil exceptiongroup filelock flatbuffers gast google grpc h5py hydra hydra_plugins
-    idna importlib_metadata importlib_resources iniconfig keras keras_applications
-    keras_preprocessing kiwisolver markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
-    mpl_toolkits namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy
-    psutil py pydevd_plugins pygments pylab pyparsing pytest requests rich setuptools six submitit
-    tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator termcolor
-    tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
+# Modules, packages and commands that requirements/ installs; tests/test_names.py compares.
+INSTALLED_NAMES = """
+    absl absl_py activate antlr4 antlr4_python3_runtime astor astunparse certifi
+    charset_normalizer clang cloudpickle colorama contourpy cycler dateutil
+    estimator_ckpt_converter exceptiongroup f2py f2py3 filelock flatbuffers fonttools
+    freeze_graph gast google google_pasta grpc grpcio h5py hydra hydra_core hydra_plugins idna
+    importlib_metadata importlib_resources iniconfig keras keras_applications
+    keras_preprocessing kiwisolver libclang markdown markdown_it markdown_it_py markdown_py
+    markupsafe matplotlib mdurl ml_dtypes mpl_toolkits namex normalizer numpy omegaconf
+    opt_einsum optree packaging pasta pillow pip pip3 pkg_resources pluggy protobuf psutil py
+    pydevd_plugins pyftmerge pyftsubset pygmentize pygments pygrun pylab pyparsing pytest
+    python python3 python_dateutil pyyaml requests rich saved_model_cli setuptools six submitit
+    tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator
+    termcolor tf_keras tf_upgrade_v2 tflite_convert toco toco_from_protos tomli tqdm ttx
+    typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
 """
 
-# Directories next to the package in the emitted project.
-TAKEN_DIRECTORIES = "datasets deploy docs engine_tests requirements runs scripts tests"
+# Directories next to the package in the emitted project; build and dist are made by packaging it.
+TAKEN_DIRECTORIES = "build datasets deploy dist docs engine_tests requirements runs scripts tests"
 
 # Names by which pytest, Hydra and Windows know something else.
 TAKEN_NAMES = re.compile("conftest|test_.*|hydra_plugins|con|prn|aux|nul|(com|lpt)[0-9]")
@@ -72,10 +77,10 @@ def find_text_error(prompt: str, text: str) -> "str | None":
 
 def find_slug_error(slug: str) -> "str | None":
     """Says why a slug cannot name the project's directory and package; None if it can."""
-    if not re.fullmatch("[a-z][a-z0-9_]*", slug):
+    if not re.fullmatch("[a-z]([a-z0-9_]*[a-z0-9])?", slug):
         return (
             f"project_slug {slug!a} cannot name a package; use lower-case letters a-z, digits and "
-            "underscores, beginning with a letter, for instance my_project"
+            "underscores between them, beginning with a letter, for instance my_project"
         )
     if len(slug) > MAX_SLUG_LENGTH:
         return f"project_slug {slug!a} has {len(slug)} letters; use at most {MAX_SLUG_LENGTH}"
@@ -85,9 +90,9 @@ def find_slug_error(slug: str) -> "str | None":
     if slug in {
         *sys.stdlib_module_names,
         *OTHER_STDLIB_MODULES.split(),
-        *INSTALLED_MODULES.split(),
+        *INSTALLED_NAMES.split(),
     }:
-        return f"project_slug {slug!a} would shadow the module {slug}; {other}"
+        return f"project_slug {slug!a} would shadow {slug} of Python or of a library; {other}"
     if slug in TAKEN_DIRECTORIES.split():
         return f"project_slug {slug!a} is a directory of the emitted project already; {other}"
     if TAKEN_NAMES.fullmatch(slug):

@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 153,
-    "lines": 12840,
-    "lines of the package": 10350,
+    "files": 160,
+    "lines": 13260,
+    "lines of the package": 10490,
     "lines above the engine": 1700,
     "lines of the commands": 287,
     "files of data, model and train": 25,

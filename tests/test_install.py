@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from bare_project import EMITTED, BareProject
 
@@ -191,16 +192,53 @@ def test_the_scripts_keep_to_the_grammar_of_python_3_6(name: str) -> None:
     ast.parse((EMITTED / "scripts" / name).read_text(), feature_version=(3, 6))
 
 
-@pytest.mark.parametrize("name", ["tf1", "tf2"])
-def test_a_frozen_list_pins_every_package_and_names_no_host(name: str) -> None:
+def required_by(python: str) -> dict[str, str]:
+    """Package -> its version, of requirements/project.in on a Python."""
+    lines = (EMITTED / "requirements" / "project.in").read_text().splitlines()
+    named = [Requirement(line.split("  # ")[0]) for line in lines if line[:1].isalpha()]
+    return {
+        each.name.replace("_", "-"): str(each.specifier)
+        for each in named
+        if not each.marker or each.marker.evaluate({"python_version": python})
+    }
+
+
+@pytest.mark.parametrize(("name", "python"), [("tf1", "3.7"), ("tf2", "3.10"), ("tf2", "3.13")])
+def test_a_frozen_list_pins_every_package_and_names_no_host(name: str, python: str) -> None:
     frozen = (EMITTED / "requirements" / f"{name}.txt").read_text()
-    asked = (EMITTED / "requirements" / f"{name}.in").read_text()
-    assert f"uv pip compile requirements/{name}.in" in frozen
+    assert "uv pip compile requirements/project.in" in frozen
     assert "://" not in frozen
     lines = [line for line in frozen.splitlines() if not line.startswith("#")]
     hashed = r"[a-z0-9-]+==\d[\w.]*( ; [^-]\S*.*?)?( --hash=sha256:[0-9a-f]{64})+  # via "
     pinned = [re.match(hashed, line) for line in lines]
     assert None not in pinned
-    pins = re.findall(r"^[\w-]+==[\w.]+", asked, re.MULTILINE)
-    assert {pin.replace("_", "-") for pin in pins} <= {line.split(" ")[0] for line in lines}
-    assert len(pins) >= 6
+    pins = {name + version for name, version in required_by(python).items() if "==" in version}
+    assert pins <= {line.split(" ")[0] for line in lines}
+    assert len(pins) >= 9
+
+
+def test_the_tensorflow_of_nvidias_container_stays() -> None:
+    found = required_by("3.8")  # its Python
+    assert not {"tensorflow", "protobuf", "tf-keras", "tensorboard"} & set(found)
+    assert {"hydra-core", "omegaconf", "filelock"} <= set(found)
+
+
+def test_what_is_started_elsewhere_imports_the_project_even_if_that_was_moved(
+    project: BareProject,
+) -> None:
+    version = {"tensorflow/compat/v1.py": "__version__ = '2.21.0'"}
+    project.wheel("tensorflow", "2.21.0", {"tensorflow/__init__.py": "", **version})
+    assert project.install(RUNTIME="tf2")[0] == 0
+    (project.root / "mine").mkdir()
+    (project.root / "mine/__init__.py").touch()
+    moved = project.root.rename(project.root.with_name("moved 日本"))
+    command = [moved / ".venv/bin/python", "-c", "import mine; print(ascii(mine.__file__))"]
+    environment = {"LANG": "C", "PATH": os.devnull}
+    shown = subprocess.check_output(command, cwd=project.home, env=environment, text=True)
+    assert shown.strip() == ascii(str(moved / "mine/__init__.py"))
+
+
+def test_an_environment_outside_of_the_project_does_not_know_it(project: BareProject) -> None:
+    elsewhere = project.home / "venv"
+    assert project.install("--venv", str(elsewhere))[0] == 0
+    assert list(elsewhere.rglob("*.pth")) == list(elsewhere.rglob("utf8_paths.pth"))

@@ -38,6 +38,7 @@ REFUSED_SLUGS = {
         "a\\",
         "é",
     ],
+    "no name of a distribution": ["a_", "my__"],
     "not all lower-case": ["MyProject", "_private", "日本"],
     "too long": ["a" * 41],
     "a keyword": ["class", "async", "lambda"],
@@ -52,12 +53,15 @@ REFUSED_SLUGS = {
         "hydra",
         "tqdm",
     ],
+    "a package or a command": ["hydra_core", "pyyaml", "python", "activate"],
     "a directory of the project": [
         "tests",
         "scripts",
         "requirements",
         "docs",
         "deploy",
+        "build",
+        "dist",
         "datasets",
         "runs",
         "engine_tests",
@@ -109,7 +113,7 @@ def test_a_slug_that_cannot_name_a_package_is_refused_in_one_line(refuse, capfd,
 
 
 @pytest.mark.parametrize(
-    "slug", ["a", "a" * 40, "match", "data", "model", "build", "dist", "conference", "testing"]
+    "slug", ["a", "a" * 40, "match", "data", "model", "builds", "conference", "testing"]
 )
 def test_any_other_slug_is_taken(bake, slug):
     assert bake(project_slug=slug).path.name == slug
@@ -181,13 +185,15 @@ def test_an_existing_directory_is_left_as_it_was(tmp_path, cookiecutter):
 
 
 @pytest.mark.tensorflow
-def test_no_slug_can_shadow_an_installed_module(runtime, runtime_python):
+def test_no_slug_can_shadow_what_is_installed(runtime, runtime_python):
     listing = (
-        "import os, sysconfig; print(*os.listdir(sysconfig.get_paths()['purelib']), sep='\\n')"
+        "import os, sysconfig; paths = sysconfig.get_paths(); "
+        "print(*os.listdir(paths['purelib']), *os.listdir(paths['scripts']), sep='\\n')"
     )
     found = subprocess.check_output([runtime_python, "-c", listing], text=True).splitlines()
-    modules = {name.removesuffix(".py") for name in found}
+    names = {name.removesuffix(".py") for name in found}
+    names |= {name.partition("-")[0].lower() for name in found if name.endswith(".dist-info")}
     hook = (ROOT / "hooks" / "pre_gen_project.py").read_text("utf-8")
-    refused = set(re.search('INSTALLED_MODULES = """(.+?)"""', hook, re.S)[1].split())
-    missing = {name for name in modules if re.fullmatch("[a-z][a-z0-9_]*", name)} - refused
-    assert not missing, f"add {sorted(missing)} to INSTALLED_MODULES in hooks/pre_gen_project.py"
+    refused = set(re.search('INSTALLED_NAMES = """(.+?)"""', hook, re.S)[1].split())
+    missing = {name for name in names if re.fullmatch("[a-z][a-z0-9_]*", name)} - refused
+    assert not missing, f"add {sorted(missing)} to INSTALLED_NAMES in hooks/pre_gen_project.py"

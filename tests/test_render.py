@@ -128,8 +128,9 @@ def test_a_bake_is_formatted_and_free_of_lint_as_it_comes(bake, slug):
 
 
 def test_the_sources_are_formatted_and_free_of_lint_in_place():
-    ruff("check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
-    ruff("format", "--check", "--exclude", "*cookiecutter*/tests", cwd=ROOT)
+    rendered = "*cookiecutter*/tests,*cookiecutter*/*.ipynb"
+    ruff("check", "--exclude", rendered, cwd=ROOT)
+    ruff("format", "--check", "--exclude", rendered, cwd=ROOT)
 
 
 def test_the_types_of_a_bake_are_right(baked):

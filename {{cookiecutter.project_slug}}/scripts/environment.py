@@ -1,5 +1,6 @@
 """Make and empty a virtual environment. Standard library only, Python >= 3.6."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -85,6 +86,21 @@ def make_venv(command: List[str], venv: str) -> None:
     if run([interpreter(venv), "-I", "-c", outdated])[0]:
         # Before 19.3, which Python 3.6 and 3.7.0 to 3.7.5 bring, pip overlooks today's wheels.
         pip_install(venv, ["--retries", "1", "pip==21.3.1"])
+
+
+def add_project(venv: str, root: str) -> None:
+    """Let an environment in the project import it, wherever its Python is started.
+
+    By a relative path, so that what was copied or moved never imports the code of the old place;
+    pip's editable installation names an absolute one, and takes seconds. An environment elsewhere
+    may serve several projects.
+    """
+    venv, root = os.path.realpath(venv), os.path.realpath(root)
+    library = "Lib" if WINDOWS else os.path.join("lib", "python3.*")
+    for site_packages in glob.glob(os.path.join(glob.escape(venv), library, "site-packages")):
+        if venv.startswith(os.path.join(root, "")):
+            with open(os.path.join(site_packages, "project.pth"), "w") as file:
+                file.write(os.path.relpath(root, site_packages) + "\n")
 
 
 def remove(venv: str) -> None:

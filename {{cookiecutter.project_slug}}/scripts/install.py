@@ -26,6 +26,7 @@ from environment import (  # noqa: E402
     REPLACED,
     STARTED,
     Stop,
+    add_project,
     interpreter,
     make_venv,
     must,
@@ -97,6 +98,7 @@ def build(python: Python, venv: str, requirements: List[str]) -> str:
         # Modules are compiled on first use, which saves five to ten seconds here.
         lists = [word for path in requirements for word in ("--requirement", path)]
         pip_install(venv, ["--retries", "2", "--no-compile", *lists])
+        add_project(venv, ROOT)
         test = "import tensorflow.compat.v1 as tf; print(tf.__version__)"
         printed = must([interpreter(venv), "-I", "-c", test], "TensorFlow's import")
     except BaseException:

@@ -26,7 +26,7 @@ class Evaluation:
         limit: the first n batches; 0 is all.
 
     Attributes:
-        outputs, labels: tensors of the batch that is evaluated.
+        features, labels, outputs: tensors of the batch that is evaluated.
     """
 
     def __init__(self, model: Model, dataset: Dataset, split: str, limit: int = 0) -> None:
@@ -38,14 +38,14 @@ class Evaluation:
         with tf.name_scope(f"evaluate_{split}" if model.built else None):
             batches = dataset.batches(split).take(limit or -1)
             self._iterator = tf.data.make_initializable_iterator(batches)
-            features, self.labels = self._iterator.get_next()
-            self.outputs, loss = model.outputs_and_loss(features, self.labels, training=False)
-            arrays = [x for x in tf.nest.flatten((features, self.labels)) if x.shape.rank != 0]
+            self.features, self.labels = batch = self._iterator.get_next()
+            self.outputs, loss = model.outputs_and_loss(self.features, self.labels, False)
+            arrays = [x for x in tf.nest.flatten(batch) if x.shape.rank != 0]
             self._sizes = tf.stack([tf.shape(array)[0] for array in arrays])
             self._size = self._sizes[0]
             self._sums, state = model.sums(loss, self.outputs, self.labels, self._size)
             made = (self.outputs, loss, self._sums)
-            check_own_batch(model, made, (features, self.labels))
+            check_own_batch(model, made, batch)
             self._initializers = [self._iterator.initializer, tf.variables_initializer(state)]
 
         self._parts = list(loss) if isinstance(loss, dict) else []

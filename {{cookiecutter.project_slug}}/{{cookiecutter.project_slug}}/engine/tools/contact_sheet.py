@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -22,8 +22,7 @@ NUMBERS = "biuf"  # kinds of NumPy's types; all others are shown as text
 def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     """The first examples of a split, as a model sees them, each below its label.
 
-    Images and other matrices are shown as pictures, vectors as curves, strings as text; of several
-    features the largest. Where records have `padding`, with a histogram of all records' lengths.
+    Where records have `padding`, with a histogram of all records' lengths.
 
     Args:
         dataset: prepared.
@@ -33,37 +32,53 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     count = min(count, dataset.count(split))
     check_not_empty(dataset, split, count)
     examples = list(itertools.islice(_examples(dataset, split), count))
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    below = 3 if dataset.padding is not None else 0
+    return pictures(examples, lengths(dataset, split) if dataset.padding is not None else ())
+
+
+def pictures(examples: Sequence[tuple[Any, str]], histogram: Sequence[int] = ()) -> Figure:
+    """A picture for each example, below its title.
+
+    Images and other matrices are shown as pictures, vectors as curves, strings as text; of several
+    features the largest.
+
+    Args:
+        examples: (features, title), the features of one example: arrays without a batch.
+        histogram: lengths, drawn as a histogram below.
+    """
+    arrays = [
+        max((np.asarray(array) for array in tf.nest.flatten(features)), key=np.size)
+        for features, _ in examples
+    ]
+    columns = max(math.ceil(math.sqrt(len(arrays))), 1)
+    rows = math.ceil(len(arrays) / columns)
+    below = 3 if len(histogram) else 0
     figure = Figure(figsize=(1.2 * columns + 1, 1.4 * (rows + below)))
-    grid = figure.add_gridspec(rows + below, columns, hspace=0.5)
+    grid = figure.add_gridspec(max(rows + below, 1), columns, hspace=0.5)
     # One scale for all: a picture that is too dark or too bright is seen.
-    numbers = [array for array, _ in examples if array.dtype.kind in NUMBERS]
+    numbers = [array for array in arrays if array.dtype.kind in NUMBERS]
     low = min((np.min(array, initial=0) for array in numbers), default=0)
     high = max((np.max(array, initial=1) for array in numbers), default=1)
-    for place, (array, label) in zip(grid, examples):
+    for place, array, (_, title) in zip(grid, arrays, examples):
         axes = figure.add_subplot(place)
         axes.set_axis_off()
-        axes.set_title(label, fontsize=8)
+        axes.set_title(title, fontsize=8)
         _draw(axes, array, low, high)
     if below:
         axes = figure.add_subplot(grid[rows + 1 :, :])
-        axes.hist(lengths(dataset, split), bins=50)
+        axes.hist(histogram, bins=50)
         axes.set(xlabel="length", ylabel="records")
     return figure
 
 
-def _examples(dataset: Dataset, split: str) -> Iterator[tuple[np.ndarray, str]]:
-    """The largest array of each example's features, and its labels as text."""
+def _examples(dataset: Dataset, split: str) -> Iterator[tuple[Any, str]]:
+    """The features of each example, and its labels as text."""
     training, names = split == dataset.training_split, getattr(dataset, "class_names", None)
     for features, labels in iterate(lambda: dataset.batches(split, training)):
-        arrays = tf.nest.flatten(features)
-        for index in range(len(arrays[0])):
+        for index in range(len(tf.nest.flatten(features)[0])):
             parts = (np.asarray(array[index]) for array in tf.nest.flatten(labels))
             values = [part.item() for part in parts if part.size == 1]
             label = ", ".join(names[value] if names else _text(value)[:8] for value in values)
-            yield max((np.asarray(array[index]) for array in arrays), key=np.size), label
+            yield tf.nest.map_structure(lambda array, i=index: array[i], features), label
 
 
 def _text(value: Any) -> str:

@@ -43,12 +43,7 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         while True:
             numbers, arrays, good = session.run((ids, outputs, finite))
             rows = [inputs.place(number) for number in numbers.tolist()]
-            for name, array in arrays.items():
-                if array.shape[:1] != numbers.shape:
-                    raise ModelError(
-                        f"{restored.model.name}.predict: {name} is of shape {array.shape}, "
-                        f"expected [batch, ...] with a batch of {len(numbers)}"
-                    )
+            check_one_each(arrays, len(numbers), restored.model.name)
             floats = [array for array in arrays.values() if array.dtype.kind == "f"]
             found = [np.isfinite(array.reshape(len(array), -1)).all(1) for array in floats]
             good = good | np.all(found or [[True]], axis=0)  # a model may replace a feature's NaN
@@ -63,6 +58,16 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
             file.write(lines.encode(rows))
             file.flush()
     return list(unread)
+
+
+def check_one_each(arrays: dict[str, np.ndarray], size: int, model: str) -> None:
+    """Raises ModelError unless each array of a batch's predictions is [size, ...]."""
+    for name, array in arrays.items():
+        if array.shape[:1] != (size,):
+            raise ModelError(
+                f"{model}.predict: {name} is of shape {array.shape}, "
+                f"expected [batch, ...] with a batch of {size}"
+            )
 
 
 class Lines:

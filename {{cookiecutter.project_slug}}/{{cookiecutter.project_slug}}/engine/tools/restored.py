@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
+from ..input.source import VALIDATION, splits_of
 from ..run.checkpoints import (
     check_same_variables,
     checkpoints_in,
@@ -22,7 +23,9 @@ from ..run.checkpoints import (
 )
 from ..run.devices import start_threads
 from ..run.run import Run
+from ..run.start import check_same_dataset, describe_dataset
 from ..settings.config import instantiate
+from ..settings.overrides import is_allowed
 
 
 class Restored:
@@ -63,9 +66,29 @@ class Restored:
     @contextlib.contextmanager
     def graph(self) -> Iterator[None]:
         """A new graph with the run's seed, to build the model in."""
+        if self.model.built:  # in an earlier graph, which has its variables
+            self.model = instantiate(self.config.model)
         with tf.Graph().as_default():
             tf.set_random_seed(self._trainer.seed)
             yield
+
+    def prepare(self, split: str = "") -> str:
+        """Prepares the data to evaluate a split, and returns its name; "" is that of training.
+
+        Raises:
+            ConfigError: there is no such split.
+            RunError: labels or features mean something else than in training.
+        """
+        split = split or self.dataset.evaluation_split
+        if split not in splits_of(self.dataset):
+            expected = ", ".join(splits_of(self.dataset))
+            raise ConfigError(f"split={split}: expected one of {expected}")
+        self.dataset.prepare()
+        if not is_allowed("data.files", self.config.trainer.allow_changes):
+            of_training = split in (self.dataset.training_split, VALIDATION)
+            facts = describe_dataset(self.dataset, of_training)
+            check_same_dataset(self.config.run_dir, self.record, facts)
+        return split
 
     @contextlib.contextmanager
     def session(self) -> Iterator[tf.Session]:
@@ -105,11 +128,9 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
     directory = Run(run_dir).checkpoints
     there = {str(step_of(path)): path for path in checkpoints_in(directory)}
     if not there:
-        found = sorted(glob.glob(os.path.join("runs", "**", "checkpoints"), recursive=True))
-        runs = [os.path.dirname(path) for path in found if checkpoints_in(path)]
         raise ConfigError(
             f"run_dir={run_dir}: there is no run with a checkpoint; expected the directory of one, "
-            f"such as {', '.join(runs[-10:]) or 'train makes'}"
+            f"such as {', '.join(sorted(_runs_in('runs'))[-10:]) or 'train makes'}"
         )
     best = read_best(os.path.join(run_dir, "best"))
     if best:
@@ -120,3 +141,17 @@ def find_checkpoint(run_dir: str, name: str = "") -> str:
             "or a path"
         )
     return there.get(name, name) or newest_checkpoint(directory)[0] or ""
+
+
+def newest_run(directory: str = "runs") -> str:
+    """The run below a directory whose checkpoint was written last; raises ConfigError if none."""
+    runs = _runs_in(directory)
+    if not runs:
+        raise ConfigError(f"{directory}: there is no run with a checkpoint; train a model first")
+    return max(runs, key=lambda run: os.path.getmtime(os.path.join(run, "checkpoints")))
+
+
+def _runs_in(directory: str) -> list[str]:
+    """The runs below a directory that have a checkpoint."""
+    found = glob.glob(os.path.join(glob.escape(directory), "**", "checkpoints"), recursive=True)
+    return [os.path.dirname(path) for path in found if checkpoints_in(path)]

@@ -8,32 +8,21 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..errors import ConfigError
 from ..input.bad_records import locate_bad_record
-from ..input.source import VALIDATION, splits_of
 from ..loop.evaluation import Evaluation
 from ..run.files import atomic_write
-from ..run.start import check_same_dataset, describe_dataset
-from ..settings.overrides import is_allowed
 from .plots import confusion_matrix, confusion_picture, curves, labels_and_classes
 from .restored import Restored
 
 
 def evaluate_run(restored: Restored, split: str = "") -> dict[str, Any]:
     """The means over a split, and for a classifier its confusion matrix as a list of rows."""
-    dataset, model = restored.dataset, restored.model
-    split = split or dataset.evaluation_split
-    if split not in splits_of(dataset):
-        raise ConfigError(f"split={split}: expected one of {', '.join(splits_of(dataset))}")
-    dataset.prepare()
-    if not is_allowed("data.files", restored.config.trainer.allow_changes):
-        of_training = split in (dataset.training_split, VALIDATION)
-        facts = describe_dataset(dataset, of_training)
-        check_same_dataset(restored.config.run_dir, restored.record, facts)
+    split = restored.prepare(split)
     pairs: list[Any] = []
-    with restored.graph(), locate_bad_record(dataset, split):
-        evaluation = Evaluation(model, dataset, split)
-        tensors = labels_and_classes(evaluation.labels, model.predict(evaluation.outputs))
+    with restored.graph(), locate_bad_record(restored.dataset, split):
+        evaluation = Evaluation(restored.model, restored.dataset, split)
+        predictions = restored.model.predict(evaluation.outputs)
+        tensors = labels_and_classes(evaluation.labels, predictions)
         with restored.session() as session:
             means = evaluation.run(session, fetches=tensors, seen=pairs.append)
     row = {"run": restored.config.run_dir, "step": restored.step, "split": split, **means}

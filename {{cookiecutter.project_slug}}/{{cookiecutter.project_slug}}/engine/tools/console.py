@@ -1,0 +1,37 @@
+"""The command that installing adds: `<package> train …` is `python -m <package>.train …`."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).absolute().parents[2]
+
+
+def commands() -> dict[str, str]:
+    """Name -> what it does: the modules in the package's root, and packages that can be run."""
+    files = {path.stem: path for path in ROOT.glob("[!_]*.py")}
+    files.update({path.parent.name: path for path in ROOT.glob("*/__main__.py")})
+    trees = {name: ast.parse(files[name].read_text("utf-8")) for name in sorted(files)}
+    return {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in trees.items()}
+
+
+def main() -> int:
+    """Starts Python anew, so that signals, exit codes and the run's record are those of `-m`."""
+    words, package = sys.argv[1:], ROOT.name
+    if words and words[0] in commands():
+        command = [sys.executable, "-m", f"{package}.{words[0]}", *words[1:]]
+        if os.name == "nt":  # where exec returns to the shell at once
+            return subprocess.call(command)
+        os.execv(sys.executable, command)
+    if words and words[0] not in ("-h", "--help"):
+        expected = f"expected one of {', '.join(commands())}"
+        print(f"error: {words[0]}: there is no such command; {expected}", file=sys.stderr)
+        return 2
+    print(f"{package} COMMAND … is python -m {package}.COMMAND …; each has a --help")
+    for name, text in commands().items():
+        print(f"    {name:10} {text}")
+    return 0 if words else 2
