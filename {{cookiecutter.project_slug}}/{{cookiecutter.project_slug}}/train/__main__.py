@@ -37,9 +37,8 @@ def train(arguments: list[str]) -> int:
     dataset, trainer = instantiate(config.data), instantiate(config.trainer)
     set_last_step(config, trainer, dataset)
     model = instantiate(config.model)
-    settings = OmegaConf.to_yaml(config, resolve=True)
     try:
-        results = trainer.fit(model, dataset, config=settings)
+        results = trainer.fit(model, dataset, config=OmegaConf.to_yaml(config, resolve=True))
         for name, value in results.items():
             print(f"{dataset.evaluation_split} {name}: {value:.4f}")
         return 0

@@ -17,6 +17,7 @@ from ..errors import ConfigError, RunError, check_at_least
 from ..run.files import new_directory
 from ..run.lock import locked
 from ..run.metrics import read_metrics
+from ..run.trackers import check_tracker
 from ..settings.config import load_config
 from ..settings.overrides import split_setting, sweep_values
 from ..tools.table import table
@@ -45,6 +46,7 @@ def sweep(arguments: Sequence[str]) -> int:
         run_dir = os.path.join(settings.run_dir, job.name)
         resumed = bool(settings.run_dir) and os.path.exists(run_dir)
         configs.append(load_config([*job.arguments, *[f"run_dir={run_dir}"] * resumed]))
+        check_tracker(configs[-1].trainer.get("tracker", "none"))
         if resumed:
             with locked(run_dir):  # else it would fail, and be a row of the table as such
                 pass
