@@ -38,14 +38,19 @@ OTHER_STDLIB_MODULES = """
 
 # What the emitted requirements install; tests/test_names.py compares.
 INSTALLED_MODULES = """
-    absl antlr4 astor astunparse certifi charset_normalizer clang cloudpickle colorama contourpy
-    cycler dateutil exceptiongroup filelock flatbuffers gast google grpc h5py hydra hydra_plugins
-    idna importlib_metadata importlib_resources iniconfig keras keras_applications
-    keras_preprocessing kiwisolver markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
-    mpl_toolkits namex numpy omegaconf opt_einsum optree packaging pasta pip pkg_resources pluggy
-    psutil py pydevd_plugins pygments pylab pyparsing pytest requests rich setuptools six submitit
-    tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator termcolor
-    tf_keras tomli tqdm typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
+    absl alembic annotated_doc annotated_types antlr4 anyio astor astunparse cachetools certifi cffi
+    charset_normalizer clang click cloudpickle colorama colorlog contourpy cryptography cycler
+    databricks databricks_cli dateutil dockerpycreds dotenv entrypoints exceptiongroup fastapi
+    filelock flatbuffers gast git gitdb google greenlet grpc h11 h5py hydra hydra_plugins idna
+    importlib_metadata importlib_resources iniconfig jwt keras keras_applications
+    keras_preprocessing kiwisolver mako markdown markdown_it markupsafe matplotlib mdurl ml_dtypes
+    mlflow mpl_toolkits namex numpy oauthlib omegaconf opentelemetry opt_einsum optree optuna
+    packaging pasta pip pkg_resources platformdirs pluggy psutil py pyasn1 pyasn1_modules pycparser
+    pydantic pydantic_core pydevd_plugins pygments pylab pylint_plugins pyparsing pytest pytz
+    requests rich sentry_sdk setproctitle setuptools six smmap sqlalchemy sqlparse starlette
+    submitit tabulate tensorboard tensorboard_data_server tensorflow tensorflow_core
+    tensorflow_estimator termcolor tf_keras tomli tqdm typing_extensions typing_inspection tzdata
+    urllib3 uvicorn wandb werkzeug wheel wrapt xxhash yaml zipp
 """
 
 # Directories next to the package in the emitted project.

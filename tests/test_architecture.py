@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 150,
-    "lines": 12520,
-    "lines of the package": 10350,
+    "files": 157,
+    "lines": 13270,
+    "lines of the package": 10950,
     "lines above the engine": 1700,
     "lines of the commands": 280,
     "files of data, model and train": 25,

@@ -8,7 +8,6 @@ import logging
 import os
 from typing import Any, Callable, Iterator
 
-import tensorflow.compat.v1 as tf
 from omegaconf import OmegaConf
 
 from ...train.hooks.every import EveryHook
@@ -28,8 +27,7 @@ class TrackHook(EveryHook):
 
     Args:
         name: a key of TRACKERS.
-        run: opened, with its settings written. `tracker.json` in it holds the tracker's name for
-            it, so that the same tracked run is resumed.
+        run: opened; its `tracker.json` holds the tracker's name for it, by which that is resumed.
         stopped: asked at the end; if true, training was interrupted.
     """
 
@@ -39,7 +37,6 @@ class TrackHook(EveryHook):
         self._run = run
         self._stopped = stopped
         self._tracker: Any = TRACKERS[name][0]()
-        self._told = 0  # bytes of metrics.jsonl
 
     @contextlib.contextmanager
     def tracked(self) -> Iterator[None]:
@@ -53,9 +50,7 @@ class TrackHook(EveryHook):
             self._call(self._tell)
             self._call(self._end, status)
 
-    def after_run(
-        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
-    ) -> None:
+    def after_run(self, run_context: Any, run_values: Any) -> None:
         self._call(self._tell)
 
     def _call(self, action: Callable[..., Any], *arguments: Any) -> None:
@@ -68,38 +63,30 @@ class TrackHook(EveryHook):
             logger.warning("%s tracks no more of this run, which goes on: %s", self._name, reason)
 
     def _start(self) -> None:
-        directory = os.path.abspath(self._run.directory)
-        path = os.path.join(directory, "tracker.json")
-        ids = {}
+        run, path = self._run, os.path.join(self._run.directory, "tracker.json")
+        ids: dict[str, str] = {}
         with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
             ids = json.load(file)
-        settings = {}
-        if os.path.exists(self._run.config):
-            settings = values_in(OmegaConf.load(self._run.config))
-        plain = {
-            key: list(value) if OmegaConf.is_list(value) else value
-            for key, value in settings.items()
+        config = OmegaConf.load(run.config) if os.path.exists(run.config) else OmegaConf.create()
+        settings = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
+            for key, value in values_in(config).items()
             if not OmegaConf.is_dict(value) and not key.endswith("run_dir")
         }
         known = ids.get(self._name)
-        ids[self._name] = self._tracker.start(directory, known, plain)
-        if known and os.path.exists(self._run.metrics):
-            self._told = os.path.getsize(self._run.metrics)
+        ids[self._name] = self._tracker.start(os.path.abspath(run.directory), known, settings)
+        # Bytes of metrics.jsonl: of a run that was tracked before, all that is there.
+        self._told = os.path.getsize(run.metrics) if known and os.path.exists(run.metrics) else 0
         with atomic_write(path) as file:
             file.write(json.dumps(ids).encode())
 
     def _end(self, status: str) -> None:
         best = read_best(self._run.best)
-        numbers = (
-            {f"best/{best['metric']}": best["value"], "best/step": best["step"]} if best else {}
-        )
-        self._tracker.end(status, numbers)
+        best = best and {f"best/{best['metric']}": best["value"], "best/step": best["step"]}
+        self._tracker.end(status, best)
 
     def _tell(self) -> None:
-        path = self._run.metrics
-        if not os.path.exists(path) or os.path.getsize(path) <= self._told:
-            return
-        with open(path, "rb") as file:
+        with contextlib.suppress(FileNotFoundError), open(self._run.metrics, "rb") as file:
             file.seek(self._told)
             for text in file:
                 line = json.loads(text)
@@ -110,5 +97,4 @@ class TrackHook(EveryHook):
 
 
 def track_hooks(name: str, run: Run, stopped: Callable[[], Any]) -> list[TrackHook]:
-    """What tells the tracker; nothing if its name is none."""
     return [] if name == "none" else [TrackHook(name, run, stopped)]
