@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import sys
+import time
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -113,6 +114,10 @@ def test_wandb_holds_settings_numbers_and_the_end_and_resumes_the_same_run(run, 
     pytest.importorskip("wandb")
     assert run(20, "trainer.tracker=wandb") == 0
     assert run(40) == 0
+    end = time.monotonic() + 60
+    while len(Wandb(tmp_path / "run").codes) < 2:  # its own process writes them a moment later
+        assert time.monotonic() < end
+        time.sleep(0.1)
     found = Wandb(tmp_path / "run")
     assert sorted(found.points) == sorted(expected(tmp_path / "run"))
     assert {step for step, name, _ in found.points if name == "test/accuracy"} == {10, 20, 30, 40}
