@@ -101,7 +101,7 @@ class Search:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         while len(self._trials()) < self._settings.search.trials:
             # What is chosen follows from the number, not from how often the search was resumed.
-            key = [self._settings.search.seed, len(self._trials())]
+            key = [len(self._trials()), self._settings.search.seed]
             seed = int(np.random.SeedSequence(key).generate_state(1)[0])
             samplers = optuna.samplers
             kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
@@ -156,7 +156,8 @@ class Search:
         axes[0].plot(numbers, values, "o")
         axes[0].step(numbers, best, where="post", label="best so far")
         failed = [trial.number for trial in self._trials(TrialState.FAIL)]
-        axes[0].plot(failed, [max(values)] * len(failed), "rx", label="failed")
+        if failed:
+            axes[0].plot(failed, [max(values)] * len(failed), "rx", label="failed")
         axes[0].legend(fontsize=7)
         axes[0].set(xlabel="trial", ylabel=self._metric)
         for panel, (key, kind) in zip(axes[1:], self._space.searched.items()):
