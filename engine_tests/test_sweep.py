@@ -101,7 +101,8 @@ def fake_train(tmp_path, monkeypatch):
     def fake_train(runs, **settings):
         words = [f"{key}={value}" for key, value in settings.items()]
         config = load_config([f"run_dir={tmp_path}", *words], "sweep")
-        return launch(config, [Job(name, {}, arguments) for name, arguments in runs.items()])
+        jobs = [Job(name, {}, arguments) for name, arguments in runs.items()]
+        return launch(config, jobs, len(jobs))
 
     return fake_train
 
@@ -164,7 +165,7 @@ def test_a_name_is_one_directory_and_no_two_are_the_same():
         (["seed=1,2", "model.hiden=3,4"], r"model\.hiden: .* did you mean model\.hidden\?"),
         (["seed=1,2,x"], "seed=x: expected an integer"),
         (["model=mlp,mpl"], "did you mean mlp"),
-        (["model.learning_rate=interval(0,1)"], "expected a number"),
+        (["model.learning_rate=interval(0,1)"], "an interval is for a search alone"),
         (["seed=range(1,1)"], "no run is left"),
         (["seed=1,2", "trainer.run_dir=x"], r"trainer\.run_dir: there is no such"),
         (["seed=1,2", "launcher=joblib"], "launcher=joblib: expected local or slurm"),
@@ -279,7 +280,7 @@ def test_jobs_of_slurm_run_to_their_own_exit_codes(tmp_path, cluster, monkeypatc
     settings = load_config(words, "sweep")
     (tmp_path / "jobs").mkdir()
     runs = [Job("a", {}, ["no_such_setting=1"]), Job("b", {}, ["--help"])]
-    assert launch(settings, runs) == ([2, 0], 0)
+    assert launch(settings, runs, len(runs)) == ([2, 0], 0)
     assert "no_such_setting: there is no such" in (tmp_path / "jobs" / "a.log").read_text()
     if cluster == "slurm":
         (script,) = tmp_path.glob("jobs/7*/7*_submission.sh")

@@ -39,19 +39,27 @@ OTHER_STDLIB_MODULES = """
 
 # Modules, packages and commands that requirements/ installs; tests/test_names.py compares.
 INSTALLED_NAMES = """
-    absl absl_py activate antlr4 antlr4_python3_runtime astor astunparse certifi
-    charset_normalizer clang cloudpickle colorama contourpy cycler dateutil
-    estimator_ckpt_converter exceptiongroup f2py f2py3 filelock flatbuffers fonttools
-    freeze_graph gast google google_pasta grpc grpcio h5py hydra hydra_core hydra_plugins idna
-    importlib_metadata importlib_resources iniconfig keras keras_applications
-    keras_preprocessing kiwisolver libclang markdown markdown_it markdown_it_py markdown_py
-    markupsafe matplotlib mdurl ml_dtypes mpl_toolkits namex normalizer numpy omegaconf
-    opt_einsum optree packaging pasta pillow pip pip3 pkg_resources pluggy protobuf psutil py
-    pydevd_plugins pyftmerge pyftsubset pygmentize pygments pygrun pylab pyparsing pytest
-    python python3 python_dateutil pyyaml requests rich saved_model_cli setuptools six submitit
-    tensorboard tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator
-    termcolor tf_keras tf_upgrade_v2 tflite_convert toco toco_from_protos tomli tqdm ttx
-    typing_extensions tzdata urllib3 werkzeug wheel wrapt yaml zipp
+    absl absl_py activate alembic annotated_doc annotated_types antlr4 antlr4_python3_runtime anyio
+    astor astunparse cachetools certifi cffi charset_normalizer clang click cloudpickle colorama
+    colorlog contourpy cryptography cycler databricks databricks_cli databricks_sdk dateutil dbfs
+    docker_pycreds dockerpycreds dotenv entrypoints estimator_ckpt_converter exceptiongroup f2py
+    f2py3 fastapi filelock flatbuffers fonttools freeze_graph gast git gitdb gitpython google
+    google_auth google_pasta googleapis_common_protos greenlet grpc grpcio h11 h5py hydra hydra_core
+    hydra_plugins idna importlib_metadata importlib_resources iniconfig jwt keras keras_applications
+    keras_preprocessing kiwisolver libclang mako markdown markdown_it markdown_it_py markdown_py
+    markupsafe matplotlib mdurl ml_dtypes mlflow mlflow_skinny mlp mpl_toolkits namex normalizer
+    numpy oauthlib omegaconf opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
+    opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
+    opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
+    opentelemetry_semantic_conventions opt_einsum optree optuna packaging pasta pillow pip pip3
+    pkg_resources platformdirs pluggy protobuf psutil py pyasn1 pyasn1_modules pycparser pydantic
+    pydantic_core pydevd_plugins pyftmerge pyftsubset pygmentize pygments pygrun pyjwt pylab
+    pylint_plugins pyparsing pytest python python3 python_dateutil python_dotenv pytz pyyaml
+    requests rich saved_model_cli sentry_sdk setproctitle setuptools six smmap sqlalchemy sqlformat
+    sqlparse starlette submitit tabulate tensorboard tensorboard_data_server tensorflow
+    tensorflow_core tensorflow_estimator termcolor tf_keras tf_upgrade_v2 tflite_convert toco
+    toco_from_protos tomli tqdm ttx typing_extensions typing_inspection tzdata urllib3 uvicorn wandb
+    wb werkzeug wheel wrapt xxhash yaml zipp
 """
 
 # Directories next to the package in the emitted project; build and dist are made by packaging it.

@@ -12,6 +12,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "{{cookiecutter.project_slug}}"
 CACHE = ROOT / ".cache" / "envs"
 
+# Each has tests; EXTRAS names their files in requirements/.
+EXTRAS = ("slurm", "wandb", "mlflow", "optuna")
+
 RUNTIMES = {"tf1": "TensorFlow 1.15", "tf2": "TensorFlow 2.x"}
 
 
@@ -28,14 +31,14 @@ def make_environment(runtime: str) -> Path:
     """
     install = SOURCE / "scripts" / "install.py"
     requirements = SOURCE / "requirements" / f"{runtime}.txt"
-    extras = requirements.with_name("slurm.txt")
+    extras = [requirements.with_name(f"{name}.txt") for name in EXTRAS]
     scripts = [one for one in sorted(install.parent.glob("*.py")) if one.name != "update.py"]
-    parts = [*scripts, requirements, extras]
+    parts = [*scripts, requirements, *extras]
     key = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
     environment = CACHE / f"{runtime}-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, install, "--runtime", runtime, "--venv", environment]
-    command += ["--extras", "slurm"]
+    command += ["--extras", ",".join(EXTRAS)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         shown = ""
         for line in process.stderr:

@@ -21,9 +21,9 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 160,
-    "lines": 13260,
-    "lines of the package": 10490,
+    "files": 167,
+    "lines": 14012,
+    "lines of the package": 11091,
     "lines above the engine": 1700,
     "lines of the commands": 287,
     "files of data, model and train": 25,

@@ -24,7 +24,8 @@ def full_bake(bake_to_share):
 def test_the_engine_passes(full_bake, runtime_python, part):
     files = sorted(f"engine_tests/{file.name}" for file in ENGINE_TESTS.glob("test_*.py"))
     shown = full_bake.run(runtime_python, "-m", "pytest", "-q", *files[part::PARTS])
-    assert "could not import 'submitit" not in shown  # Slurm is tested, too
+    for name in ("submitit", "wandb", "mlflow", "optuna"):  # what an extra installs is tested, too
+        assert f"could not import '{name}" not in shown
     assert re.match(r"\d+ passed", shown.splitlines()[-1]), shown
 
 

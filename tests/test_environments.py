@@ -55,7 +55,7 @@ def test_an_environment_that_no_test_used_for_an_hour_is_removed(tmp_path, monke
     (tmp_path / "source" / "scripts").mkdir(parents=True)
     (tmp_path / "source" / "scripts" / "install.py").write_text(ready)
     (tmp_path / "source" / "requirements").mkdir()
-    for name in ("tf1", "slurm"):
+    for name in ("tf1", *environments.EXTRAS):
         (tmp_path / "source" / "requirements" / f"{name}.txt").touch()
     monkeypatch.setattr(environments, "SOURCE", tmp_path / "source")
     monkeypatch.setattr(environments, "CACHE", tmp_path / "envs")

@@ -95,6 +95,17 @@ def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> 
     assert (code, "pip ran" in output) == (1, True)
 
 
+def test_an_extra_is_added_to_those_that_are_there(project: BareProject) -> None:
+    project.require("slurm", "submitit==1.4.6")
+    project.require("optuna", "optuna==4.0.0")
+    for extras, holds in ("slurm", "slurm"), ("optuna", "optuna,slurm"), ("slurm", "optuna,slurm"):
+        code, output = project.install("--extras", extras)
+        assert code == 0, output
+        assert output.splitlines()[-1].startswith("Ready: TensorFlow 1.15.5 on Python 3.7.17 with ")
+        assert f" with {holds} in " in output.splitlines()[-1]
+    assert output.count("\n") == 1  # nothing was installed
+
+
 @pytest.mark.parametrize(
     ("printed", "said"),
     [

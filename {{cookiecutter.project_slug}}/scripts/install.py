@@ -1,6 +1,6 @@
 """Make the project's environment: find a fitting Python, install the frozen requirements.
 
-    python scripts/install.py [--runtime tf1|tf2] [--extras slurm] [--venv PATH]
+    python scripts/install.py [--runtime tf1|tf2] [--extras slurm,wandb] [--venv PATH]
 
 Any Python >= 3.6 runs this file, without further packages. When nothing changed it returns at
 once; what an interrupted run left behind, the next run makes again.
@@ -149,16 +149,18 @@ def install(runtime: str, extras: str, venv: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's environment.")
     parser.add_argument("--runtime", help="tf1 or tf2 (default: $RUNTIME, what is there, or tf1)")
-    parser.add_argument("--extras", help="slurm (default: $EXTRAS, what is there, or none)")
+    parser.add_argument("--extras", help="slurm,wandb,mlflow,optuna: added (default: $EXTRAS)")
     parser.add_argument("--venv", help="the environment's folder (default: .venv in the project)")
     arguments = parser.parse_args()
     venv = os.path.abspath(os.path.expanduser(arguments.venv or os.path.join(ROOT, ".venv")))
     # Who has chosen once is not asked to repeat it with every command.
     before = read_mark(venv)
     runtime = arguments.runtime or os.environ.get("RUNTIME") or before.get("runtime", "tf1")
-    extras = arguments.extras
-    if extras is None:
-        extras = os.environ.get("EXTRAS", before.get("extras", ""))
+    asked, there = arguments.extras, before.get("extras", "")
+    if asked is None:
+        asked = os.environ.get("EXTRAS", there)
+    # Added to what is there, so that none costs another; "" is none.
+    extras = ",".join(sorted({*asked.split(","), *there.split(",")} - {""})) if asked else ""
     for name in ("PIP_PREFIX", "PIP_TARGET"):  # pip would install elsewhere
         os.environ.pop(name, None)
     os.environ["PIP_USER"] = "0"

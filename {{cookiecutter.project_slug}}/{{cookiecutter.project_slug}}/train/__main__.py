@@ -5,7 +5,7 @@
     python -m <package>.train run_dir=runs/x trainer.last_step=5000    resume a run
     python -m <package>.train model=cnn --show                         the settings alone
     python -m <package>.train -m model=mlp,cnn seed=1,2,3 jobs=4       each combination, and a table
-    python -m <package>.train -m run_dir=runs/y seed=1,2,3             resume a sweep
+    python -m <package>.train -m search.trials=30 ...                  a search: see docs/train.md
 
 The settings and what they mean are in conf/. Exit codes: 0 done, 1 failed, 2 bad setting,
 143 stopped by SIGTERM, 130 by Ctrl-C, 129 by a closed terminal, 138 by SIGUSR1, after saving.
@@ -37,9 +37,8 @@ def train(arguments: list[str]) -> int:
     dataset, trainer = instantiate(config.data), instantiate(config.trainer)
     set_last_step(config, trainer, dataset)
     model = instantiate(config.model)
-    settings = OmegaConf.to_yaml(config, resolve=True)
     try:
-        results = trainer.fit(model, dataset, config=settings)
+        results = trainer.fit(model, dataset, config=OmegaConf.to_yaml(config, resolve=True))
         for name, value in results.items():
             print(f"{dataset.evaluation_split} {name}: {value:.4f}")
         return 0

@@ -16,6 +16,7 @@ from ..engine.loop.progress import ProgressHook
 from ..engine.loop.settings import TrainerSettings
 from ..engine.loop.stop import LastStepHook, SignalHook
 from ..engine.loop.stream_position import position_hooks
+from ..engine.loop.track import track_hooks
 from ..engine.run.metrics import last_metrics
 from ..engine.run.run import Run
 from ..model.model import Model
@@ -136,6 +137,7 @@ class SessionTrainer(TrainerSettings):
             # After the hooks that take time, so that neither counts them.
             ProfileHook(run.profile, self.profile_steps, last_step),
             ProgressHook(graph.numbers.get("loss"), graph.dataset.batch_size, last_step),
+            *track_hooks(self.tracker, run, lambda: self.stopped_by),
             # Last: until the checkpoint hook has saved at the end, no signal may kill.
             self._signals,
         ]

@@ -22,6 +22,7 @@ from ..run.checkpoints import newest_checkpoint, remove_unfinished, restore_next
 from ..run.devices import adapt, start_threads, warn_of_unused_gpu
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
+from ..run.trackers import check_tracker
 from .checkpoint import CheckpointHook
 from .graph import TrainingGraph
 from .nan import NanHook
@@ -29,6 +30,7 @@ from .overview import log_plan, log_variables
 from .settings import TrainerSettings
 from .stop import SignalHook
 from .summaries import drop_events_after
+from .track import TrackHook
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
             raise ModelError(f"fit: found {found!r:.80}, expected a {kind.__name__} that was made")
     if model.built:
         raise ModelError(f"{model.name}: is in another graph already; create a new one to fit")
+    check_tracker(settings.tracker)
     if settings.alone:
         check_alone()
     start_threads(settings.session_config)
@@ -152,7 +155,11 @@ def closing(hooks: Hooks) -> Iterator[None]:
     """Closes the hooks at the end, also after an error, and logs what the time went to."""
     start, before = time.perf_counter(), dict(ACTING_SECS)
     try:
-        yield
+        with contextlib.ExitStack() as tracked:
+            for hook in hooks:
+                if isinstance(hook, TrackHook):
+                    tracked.enter_context(hook.tracked())
+            yield
     finally:
         for hook in hooks:
             if isinstance(hook, (EveryHook, SignalHook)):

@@ -60,6 +60,7 @@ class TrainerSettings:
     steps_per_loop: int = 1000  # the most steps inside the graph between hook events; 1: none
     allow_changes: Sequence[str] = ()  # to a run that resumes: settings; data.files: its files
     on_sigusr1: str = "save"  # and go on; or "leave", as on SIGTERM
+    tracker: str = "none"  # or wandb, mlflow, hparams: where numbers and settings are shown, too
     # Your tf.train.SessionRunHook objects. One that has no `next_step` (see EveryHook) is called
     # at every step, so there is one session.run per step.
     hooks: Sequence[tf.train.SessionRunHook] = ()

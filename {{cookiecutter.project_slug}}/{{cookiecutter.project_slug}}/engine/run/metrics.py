@@ -57,6 +57,13 @@ def last_metrics(path: str, split: str) -> dict[str, float]:
     }
 
 
+def best_evaluation(lines: list[dict[str, Any]], metric: str, mode: str) -> float | None:
+    """The best finite number of that name in lines about evaluations; the least unless max."""
+    evaluations = [line for line in lines if line["split"] != "train"]
+    found = [line[metric] for line in evaluations if line.get(metric) is not None]
+    return (max if mode == "max" else min)(found) if found else None
+
+
 def drop_metrics_after(path: str, step: int) -> None:
     """Drops what a killed run logged after its last checkpoint: those steps are taken again."""
     if any(not _is_before(step, text) for text in _lines(path)):

@@ -120,7 +120,8 @@ class Run:
 
     def _remove_made(self, before: list[str]) -> None:
         """Removes what a start makes, unless it was there."""
-        made = r"lock|train\.log|config\.yaml|record\.json|events\.out\..*|checkpoints|input|eval"
+        made = r"lock|tracker\.json|wandb|train\.log|config\.yaml|record\.json"
+        made += r"|events\.out\..*|checkpoints|input|eval"
         for name in set(os.listdir(self.directory)) - set(before):
             path = os.path.join(self.directory, name)
             if re.fullmatch(made, name) and os.path.isdir(path):

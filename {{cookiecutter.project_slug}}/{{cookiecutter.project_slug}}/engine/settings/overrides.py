@@ -44,7 +44,7 @@ def change(
             raise ConfigError(f"{key}: there is no such setting{nearest}")
         value: Any = text
         if not isinstance(known[key], str):  # else as typed: 2020_01 is not a number
-            override = _parsed(key, text)
+            override = parsed(key, text)
             if override and not override.is_sweep_override():
                 value = override.value()
         check_type(key, known[key], value)
@@ -75,7 +75,11 @@ def check_local(key: str, path: str) -> None:
 
 def sweep_values(key: str, text: str) -> list[str]:
     """What a sweep takes one after another: `1,2` or `range(1,3)` -> ["1", "2"]."""
-    override = _parsed(key, text)
+    override = parsed(key, text)
+    if override and override.is_interval_sweep():
+        raise ConfigError(
+            f"{key}={text}: an interval is for a search alone; add search.trials=20, or name values"
+        )
     if override and override.is_discrete_sweep():
         values = override.sweep_iterator()
         values = [x.text if isinstance(x, QuotedString) else x for x in values]
@@ -84,7 +88,8 @@ def sweep_values(key: str, text: str) -> list[str]:
     return [value if isinstance(value, str) else text]
 
 
-def _parsed(key: str, text: str) -> Override | None:
+def parsed(key: str, text: str) -> Override | None:
+    """What Hydra's grammar makes of key=text; None if it is no sentence of it."""
     try:
         return OverridesParser.create().parse_overrides([f"{key}={text}"])[0]
     except HydraException:

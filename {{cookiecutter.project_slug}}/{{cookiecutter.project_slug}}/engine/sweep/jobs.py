@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,16 +27,24 @@ class Job(NamedTuple):
     """One run of a sweep."""
 
     name: str  # of its directory
-    swept: dict[str, str]  # the settings that differ between the runs
+    swept: dict[str, Any]  # the settings that differ between the runs
     arguments: list[str]  # all settings
 
 
-def launch(settings: DictConfig, jobs: Sequence[Job]) -> tuple[list[int | None], int]:
+def launch(
+    settings: DictConfig,
+    jobs: Iterable[Job],
+    count: int,
+    ended: Callable[[Job, int], None] = lambda job, code: None,
+) -> tuple[list[int | None], int]:
     """Runs all jobs; after SIGTERM, SIGHUP or Ctrl-C those running save and leave, no other starts.
 
     Args:
         settings: those of conf/sweep.yaml.
         jobs: each becomes a process, here or on a machine of Slurm that sees the same directory.
+            Here the next one is asked for when it can start.
+        count: the number of jobs.
+        ended: told of each job that ended, and its exit code.
 
     Returns:
         The exit code of each job, None if it has none, and the signal that stopped them, or 0.
@@ -56,36 +64,56 @@ def launch(settings: DictConfig, jobs: Sequence[Job]) -> tuple[list[int | None],
         before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
         if settings.launcher == "slurm":
+            jobs = list(jobs)
             codes = _run_on_slurm(settings, jobs, received)
+            for job, code in zip(jobs, codes):
+                if code is not None:
+                    ended(job, code)
         else:
-            codes = _run_here(settings, jobs, received, running)
+            codes = _run_here(settings, jobs, count, ended, received, running)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    # A kill as a shell shows it.
-    codes = [128 - code if code is not None and code < 0 else code for code in codes]
     return codes, received[0] if received else 0
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    """As a shell shows it, also of a kill."""
+    code = process.wait()
+    return 128 - code if code < 0 else code
 
 
 def _run_here(
     settings: DictConfig,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
+    count: int,
+    ended: Callable[[Job, int], None],
     received: list[int],
     running: list[subprocess.Popen[bytes]],
 ) -> list[int | None]:
-    processes: list[subprocess.Popen[bytes]] = []
-    for number, job in enumerate(jobs, 1):
-        if not received:
-            print(f"run {number} of {len(jobs)}: {job.name}", flush=True)
-            processes.append(_start(settings, job))
-            running.append(processes[-1])
-            if received:  # while it was started
-                processes[-1].terminate()
-        while len(running) == settings.jobs or (running and (received or number == len(jobs))):
+    processes: dict[subprocess.Popen[bytes], Job] = {}
+
+    def wait(least: int) -> None:
+        """Waits until fewer run."""
+        while len(running) >= least:
             time.sleep(0.05)
-            running[:] = [process for process in running if process.poll() is None]
-    codes = [process.returncode for process in processes]
-    return codes + [None] * (len(jobs) - len(codes))
+            for process in [process for process in running if process.poll() is not None]:
+                running.remove(process)
+                ended(processes[process], _exit_code(process))
+
+    for number, job in enumerate(jobs, 1):
+        print(f"run {number} of {count}: {job.name}", flush=True)
+        process = _start(settings, job)
+        processes[process] = job
+        running.append(process)
+        if received:  # while it was started
+            process.terminate()
+        wait(settings.jobs)
+        if received:
+            break
+    wait(1)
+    codes: list[int | None] = [_exit_code(process) for process in processes]
+    return codes + [None] * (count - len(codes))
 
 
 def slurm_executor(settings: DictConfig) -> Any:
@@ -135,7 +163,7 @@ def _run_on_slurm(
 
 
 def _run_in_job(settings: DictConfig, job: Job) -> int:
-    return _start(settings, job).wait()
+    return _exit_code(_start(settings, job))
 
 
 def _start(settings: DictConfig, job: Job) -> subprocess.Popen[bytes]:

@@ -45,10 +45,8 @@ def pictures(examples: Sequence[tuple[Any, str]], histogram: Sequence[int] = ())
         examples: (features, title), the features of one example: arrays without a batch.
         histogram: lengths, drawn as a histogram below.
     """
-    arrays = [
-        max((np.asarray(array) for array in tf.nest.flatten(features)), key=np.size)
-        for features, _ in examples
-    ]
+    parts = [map(np.asarray, tf.nest.flatten(features)) for features, _ in examples]
+    arrays = [max(arrays, key=np.size) for arrays in parts]
     columns = max(math.ceil(math.sqrt(len(arrays))), 1)
     rows = math.ceil(len(arrays) / columns)
     below = 3 if len(histogram) else 0

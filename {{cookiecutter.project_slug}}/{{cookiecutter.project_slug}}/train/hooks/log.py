@@ -45,6 +45,5 @@ class LogHook(EveryHook):
         numbers = {name: float(value) for name, value in values.items()}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         logger.info("step %d  %s  %.0f examples/s", step, shown, rate)
-        append_metrics(
-            self.metrics_file, step, "train", {**numbers, "examples_per_sec": round(rate, 1)}
-        )
+        numbers["examples_per_sec"] = round(rate, 1)
+        append_metrics(self.metrics_file, step, "train", numbers)

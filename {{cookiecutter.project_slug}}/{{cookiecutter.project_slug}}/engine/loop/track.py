@@ -1,0 +1,100 @@
+"""Tells a tracker what a run writes into metrics.jsonl, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from typing import Any, Callable, Iterator
+
+from omegaconf import OmegaConf
+
+from ...train.hooks.every import EveryHook
+from ..run.checkpoints import read_best
+from ..run.files import atomic_write
+from ..run.run import Run
+from ..run.trackers import TRACKERS
+from ..settings.overrides import values_in
+
+logger = logging.getLogger(__name__)
+
+
+class TrackHook(EveryHook):
+    """Needs no step of its own; let it come after the hooks that write metrics.jsonl.
+
+    An error of the tracker's, such as of a network, ends tracking and not training.
+
+    Args:
+        name: a key of TRACKERS.
+        run: opened; its `tracker.json` holds the tracker's name for it, by which that is resumed.
+        stopped: asked at the end; if true, training was interrupted.
+    """
+
+    def __init__(self, name: str, run: Run, stopped: Callable[[], Any]) -> None:
+        super().__init__()
+        self._name = name
+        self._run = run
+        self._stopped = stopped
+        self._tracker: Any = TRACKERS[name][0]()
+
+    @contextlib.contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Inside of the `with` a run is tracked; the way out says how it ended."""
+        self._call(self._start)
+        status = "failed"
+        try:
+            yield
+            status = "interrupted" if self._stopped() else "finished"
+        finally:
+            self._call(self._tell)
+            self._call(self._end, status)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        self._call(self._tell)
+
+    def _call(self, action: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            if self._tracker:
+                action(*arguments)
+        except Exception as error:
+            self._tracker = None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            logger.warning("%s tracks no more of this run, which goes on: %s", self._name, reason)
+
+    def _start(self) -> None:
+        run, path = self._run, os.path.join(self._run.directory, "tracker.json")
+        ids: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            ids = json.load(file)
+        config = OmegaConf.load(run.config) if os.path.exists(run.config) else OmegaConf.create()
+        settings = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
+            for key, value in values_in(config).items()
+            if not OmegaConf.is_dict(value) and not key.endswith("run_dir")
+        }
+        known = ids.get(self._name)
+        ids[self._name] = self._tracker.start(os.path.abspath(run.directory), known, settings)
+        # Bytes of metrics.jsonl: of a run that was tracked before, all that is there.
+        self._told = os.path.getsize(run.metrics) if known and os.path.exists(run.metrics) else 0
+        with atomic_write(path) as file:
+            file.write(json.dumps(ids).encode())
+
+    def _end(self, status: str) -> None:
+        best = read_best(self._run.best)
+        best = best and {f"best/{best['metric']}": best["value"], "best/step": best["step"]}
+        self._tracker.end(status, best)
+
+    def _tell(self) -> None:
+        with contextlib.suppress(FileNotFoundError), open(self._run.metrics, "rb") as file:
+            file.seek(self._told)
+            for text in file:
+                line = json.loads(text)
+                step, split = line.pop("step"), line.pop("split")
+                numbers = {f"{split}/{name}": x for name, x in line.items() if x is not None}
+                self._tracker.log(step, numbers)
+                self._told += len(text)
+
+
+def track_hooks(name: str, run: Run, stopped: Callable[[], Any]) -> list[TrackHook]:
+    return [] if name == "none" else [TrackHook(name, run, stopped)]
