@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from my_project.engine.loop import stop
 from my_project.engine.run.lock import locked
+from my_project.train.__main__ import train
 
 PACKAGE = "my_project"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -257,7 +258,7 @@ def test_a_signal_to_a_forked_child_is_not_the_parents(hook):
     assert hook.received is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_the_process_at_once(start, tmp_path, number):
     # In a finalizer Python drops what a handler raises, as TensorFlow does while it loads.
     (tmp_path / "early.py").write_text(
@@ -316,17 +317,17 @@ def test_a_process_has_the_threads_that_are_set(start, tmp_path):
 
 @pytest.mark.parametrize("share", [0.25, 0.0])
 def test_a_run_that_was_killed_goes_on_to_the_weights_of_one_that_was_not(
-    start, tmp_path, variables, share
+    start, tmp_path, variables, digits_directory, share
 ):
     settings = ["trainer.checkpoint_every_n_steps=20", f"data.memory_fraction={share}"]
-    settings.append("trainer.log_every_n_steps=1")
-    assert start(*settings, "trainer.last_step=150").wait() == 0
-    straight = variables(tmp_path / "run")
-    (tmp_path / "run").rename(tmp_path / "straight")
-    process = start(*settings, "trainer.last_step=150")
+    settings += ["trainer.log_every_n_steps=1", "trainer.last_step=150"]
+    process = start(*settings)
     wait_for(tmp_path / "output", "step 70 ")
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert start(*settings, "trainer.last_step=150").wait() == 0
+    assert start(*settings).wait() == 0
     killed = variables(tmp_path / "run")
+    settings += ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
+    assert train([*settings, "data.test_examples=130", f"run_dir={tmp_path}/straight"]) == 0
+    straight = variables(tmp_path / "straight")
     assert all(np.array_equal(straight[name], killed[name]) for name in straight)

@@ -203,8 +203,8 @@ def test_on_slurm_random_trials_start_at_once(search, tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere runs outlive their sweep")
 def test_a_search_that_is_killed_resumes_the_trial_that_ran(start, tmp_path):
     words = ["-m", "search.trials=2", LOG, "model.hidden=interval(4,16)", VALIDATION[1]]
-    words += ["trainer.last_step=8000", "trainer.log_every_n_steps=1000"]
-    words += ["trainer.checkpoint_every_n_steps=500", "trainer.evaluate_every_n_steps=4000"]
+    words += ["trainer.last_step=4000", "trainer.log_every_n_steps=1000"]
+    words += ["trainer.checkpoint_every_n_steps=250", "trainer.evaluate_every_n_steps=2000"]
     process = start(*words)
     second = tmp_path / "run" / "trial-001"
     end = time.monotonic() + 120
@@ -225,6 +225,6 @@ def test_a_search_that_is_killed_resumes_the_trial_that_ran(start, tmp_path):
     assert starts == [1, 2]
     assert (second / "train.log").read_text().count(" step 1 ") == 1
     found = rows(tmp_path / "run")
-    assert [row["step"] for row in found] == ["8000"] * 2
+    assert [row["step"] for row in found] == ["4000"] * 2
     shown = (tmp_path / "output").read_text()
     assert re.search(r"best loss: \S+ of \S+/trial-00\d\n", shown)
