@@ -3,9 +3,10 @@
     python scripts/record.py docs/demo.svg make demo
 
 The command runs in a terminal of 110 columns, and what it prints is shown here, too. Of a line that
-was drawn several times (a progress bar) the last drawing is kept. The only change to the text: this
-repository's path becomes ~/tf-train-template. The picture names no font on somebody's server.
-Exits as the command does; the file is written only if that is 0.
+was drawn several times (a progress bar) the last drawing is kept. The text is changed in two places:
+this repository's path becomes ~/tf-train-template, and of more than 36 lines those in the middle
+become one that counts them. The picture names no font on somebody's server. Exits as the command
+does; the file is written only if that is 0.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS, LINES = 110, 40
+COLUMNS, LINES = 110, 36
 
 
 def run(command: list[str]) -> tuple[int, str]:
@@ -50,6 +51,10 @@ def screen(printed: str) -> Text:
     for line in printed.replace(str(ROOT), "~/tf-train-template").replace("\r\n", "\n").split("\n"):
         drawn = [Text.from_ansi(part) for part in re.split(r"\r|\x1b\[A", line)]
         lines.append(next((text for text in reversed(drawn) if text.plain.strip()), Text()))
+    if len(lines) > LINES:
+        first, last = lines[: LINES // 2], lines[-(LINES // 2 - 1) :]
+        left_out = len(lines) - len(first) - len(last)
+        lines = [*first, Text(f"… {left_out} lines …", style="dim"), *last]
     return Text("\n").join(lines)
 
 
