@@ -3,8 +3,8 @@
     python scripts/pythons.py               all Pythons that this machine has
     python scripts/pythons.py 3.10 3.13     these
 
-An environment is made and removed for one after the other: some 2.5 GB, and minutes for each. Ends with
-a table, and with 1 if anything failed or no Python was found. docs/runtimes.md says what passed.
+An environment is made and removed for one after the other: some 2.5 GB, and minutes for each. Ends
+with a table, and with 1 if anything failed or no Python was found. docs/runtimes.md has the table.
 """
 
 import os
@@ -22,26 +22,30 @@ from environment import interpreter  # noqa: E402
 from find_python import PYTHONS, search  # noqa: E402
 
 RUNTIMES = {version: runtime for runtime, versions in PYTHONS.items() for version in versions}
-FREEZE = "import platform, tensorflow as tf; print(platform.python_version(), tf.__version__)"
+VERSIONS = """
+import platform, tensorflow as tf
+print("Python", platform.python_version(), "TensorFlow", tf.__version__)
+"""
 
 
-def try_python(python: str, runtime: str, project: Path, venv: Path) -> str:
+def try_python(command: list[str], runtime: str, project: Path, venv: Path) -> str:
     """Returns the versions of Python and TensorFlow; raises CalledProcessError where one fails.
 
-    python: the interpreter that the set-up is started with, which is the first that it takes.
+    command: starts the interpreter of the set-up, which is the first that the set-up takes.
     """
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHON37"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON37"}
     inside = interpreter(str(venv))
 
-    def run(*command: object) -> None:
-        print("$", *command, flush=True)
-        subprocess.run([str(word) for word in command], cwd=project, env=inherited, check=True)
+    def run(*words: object) -> None:
+        print("$", *words, flush=True)
+        subprocess.run([str(word) for word in words], cwd=project, env=environment, check=True)
 
-    run(python, "scripts/install.py", "--runtime", runtime, "--venv", venv)
+    run(*command, "scripts/install.py", "--runtime", runtime, "--venv", venv)
     settings = ["data=digits", "trainer.last_step=50", f"run_dir={venv}/run"]
     run(inside, "-m", "my_project.train", *settings)
     run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    return subprocess.check_output([inside, "-c", FREEZE], text=True, stderr=subprocess.DEVNULL)
+    answer = subprocess.run([inside, "-c", VERSIONS], cwd=project, capture_output=True, check=True)
+    return answer.stdout.decode().strip()
 
 
 def main(versions: list[str]) -> int:
@@ -49,7 +53,7 @@ def main(versions: list[str]) -> int:
     if unknown:
         print(f"error: no such Python: {', '.join(unknown)}; there are {', '.join(RUNTIMES)}")
         return 2
-    rows, failed = [], False
+    rows, passed, failed = [], 0, 0
     for version in versions or sorted(RUNTIMES, key=lambda name: int(name.split(".")[1])):
         python, tried = search([version], avoid=sys.prefix, first=[])
         if not python:
@@ -57,17 +61,16 @@ def main(versions: list[str]) -> int:
             continue
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch:
-            project = bake_into(scratch)
+            project, venv = bake_into(scratch), Path(scratch, "venv")
             try:
-                holds = try_python(
-                    *python.command, RUNTIMES[version], project, Path(scratch, "venv")
-                )
-                row = "passed: Python {}, TensorFlow {}".format(*holds.split())
+                row = "passed: " + try_python(python.command, RUNTIMES[version], project, venv)
+                passed += 1
             except subprocess.CalledProcessError as error:
-                row, failed = f"FAILED: {' '.join(error.cmd)} exited with {error.returncode}", True
+                row = f"FAILED: {' '.join(error.cmd)} exited with {error.returncode}"
+                failed += 1
         rows.append(f"{version:7} {row}, {time.monotonic() - started:.0f} s")
     print("\nPython  what came of it", *rows, sep="\n")
-    return int(failed or not any("passed" in row for row in rows))
+    return int(failed > 0 or passed == 0)
 
 
 if __name__ == "__main__":

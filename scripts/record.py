@@ -2,11 +2,11 @@
 
     python scripts/record.py docs/demo.svg make demo
 
-The command runs in a terminal of 110 columns, and what it prints is shown here, too. Of a line that
-was drawn several times (a progress bar) the last drawing is kept. The text is changed in two places:
-this repository's path becomes ~/tf-train-template, and of more than 36 lines those in the middle
-become one that counts them. The picture names no font on somebody's server. Exits as the command
-does; the file is written only if that is 0.
+The command runs in a terminal of 110 columns, and what it prints is shown here, too. Of a line
+that was drawn several times (a progress bar) the last drawing is kept. The text is changed in two
+places: this repository's path becomes ~/tf-train-template, and of more than 36 lines those in the
+middle become one that counts them. The picture names no font on somebody's server. Exits as the
+command does; the file is written only if that is 0.
 """
 
 import contextlib

@@ -78,7 +78,9 @@ def picture_text() -> list[str]:
 
 
 def test_the_output_on_the_front_page_is_that_of_the_picture():
-    (output,) = (block for block in code_blocks(ENGLISH) if block.startswith("```text\n$ make demo"))
+    (output,) = (
+        block for block in code_blocks(ENGLISH) if block.startswith("```text\n$ make demo")
+    )
     lines = [line.strip() for line in output.splitlines()[1:-1]]
     shown = picture_text()
     assert len(lines) >= 10
