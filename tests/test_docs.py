@@ -141,12 +141,9 @@ def site() -> dict[str, Page]:
     return {file.relative_to(folder).as_posix(): Page(file) for file in folder.rglob("*.html")}
 
 
-pages = [pytest.mark.docs, pytest.mark.xdist_group("docs")]  # built once, by one worker
-
-
+@pytest.mark.network
+@pytest.mark.xdist_group("docs")  # built once, by one worker
 class TestSite:
-    pytestmark = pages
-
     def test_every_link_leads_to_a_page_and_to_an_anchor_in_it(self, site):
         folder = (ROOT / "site").resolve()
         for name, page in site.items():

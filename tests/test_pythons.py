@@ -4,9 +4,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from find_python import Python
 
 import pythons
 
@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
 
     def search(versions, **_):
         found = versions == ["3.12"]
-        return (Python([sys.executable], "3.12.0"), "") if found else (None, "none here")
+        return (SimpleNamespace(command=[sys.executable]), "") if found else (None, "none here")
 
     monkeypatch.setattr(pythons, "bake_into", bake_into)
     monkeypatch.setattr(pythons, "search", search)
