@@ -71,7 +71,7 @@ clean:  ## Remove the demo, the environments and caches
 	@echo "setting up .venv/docs"
 	@$(VENV) -m venv --clear .venv/docs
 	@.venv/docs/bin/python -m pip -qq --disable-pip-version-check --retries 2 install \
-	  -r requirements-docs.txt || \
+	  --no-compile -r requirements-docs.txt || \
 	  { echo "error: pip failed; is there a connection to the package index? Repeat make" >&2; exit 1; }
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import subprocess
 from html.parser import HTMLParser
@@ -10,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-import record
 from environments import ROOT
 
 ENGLISH, JAPANESE = (ROOT / name for name in ("README.md", "README.ja.md"))
@@ -50,6 +50,14 @@ def test_links_of_the_front_page_lead_to_files(page):
             assert (ROOT / link).is_file(), link
 
 
+def test_the_figures_on_the_front_page_are_those_of_the_benchmarks():
+    section = prose(ENGLISH).split("\n## Three figures\n")[1].split("\n## ")[0]
+    measured = (ROOT / "docs" / "benchmark.md").read_text("utf-8")
+    numbers = re.findall(r"\d[\d,.]*\d", section)
+    assert len(numbers) >= 7
+    assert [number for number in numbers if number not in measured] == []
+
+
 def test_the_tree_on_the_front_page_is_a_default_bake(default_bake):
     (tree,) = (block for block in code_blocks(ENGLISH) if "my_project/" in block and "├" in block)
     rows = [re.match(r"([│├└─ ]*)([\w./, ]+?)(?:  .*)?$", line) for line in tree.splitlines()[2:-1]]
@@ -67,9 +75,9 @@ def test_the_tree_on_the_front_page_is_a_default_bake(default_bake):
         assert names == there - hidden, folder
 
 
-def picture_text() -> list[str]:
-    """The lines that docs/demo.svg shows."""
-    texts = re.findall(r"<text ([^>]*)>([^<]*)", (ROOT / "docs" / "demo.svg").read_text("utf-8"))
+def picture_text(file: Path = ROOT / "docs" / "demo.svg") -> list[str]:
+    """The lines that a picture of a terminal shows."""
+    texts = re.findall(r"<text ([^>]*)>([^<]*)", file.read_text("utf-8"))
     lines: dict[str, str] = {}
     for attributes, text in texts:
         if row := re.search(r"#terminal-(line-\d+)\)", attributes):
@@ -87,19 +95,36 @@ def test_the_output_on_the_front_page_is_that_of_the_picture():
     assert [line for line in lines if line not in ["…", *shown]] == []
 
 
-def test_a_recording_keeps_the_last_drawing_of_a_line_and_its_colors(tmp_path):
-    draws = r"printf 'one\n 10%%\r 90%%\r100%%\n\033[32mgreen\033[0m < %s\n'"
+@pytest.fixture
+def record():
+    """scripts/record.py."""
+    if os.name == "nt":
+        pytest.skip("Windows has no such terminals")
+    import record
+
+    return record
+
+
+def test_a_recording_keeps_the_last_drawing_of_a_line_and_its_colors(record, tmp_path):
+    script, file = tmp_path / "draw.sh", tmp_path / "picture.svg"
+    draw = r"printf ' 10%%\r 90%%\r100%%\n\033[32mgreen\033[0m < %s\n'"
+    script.write_text(f"test -t 0 && test -t 1 || exit 1\n{draw} {ROOT}/demo\n")
+    assert record.main([str(file), "sh", str(script)]) == 0
+    assert picture_text(file) == [f"$ sh {script}", "100%", "green < ~/tf-train-template/demo"]
+    assert re.search(r"<text[^>]*>green</text>", file.read_text("utf-8"))  # apart: in its color
+    assert str(ROOT) not in file.read_text("utf-8")
+
+
+def test_a_recording_leaves_out_the_middle_of_much(record, tmp_path):
     file = tmp_path / "picture.svg"
-    assert record.main([str(file), "sh", "-c", f"{draws} {ROOT}/demo; test -t 0"]) == 0
-    svg = file.read_text("utf-8")
-    assert ">100%<" in svg
-    assert "90%" not in svg.split("</style>")[1].replace("90%%", "")
-    assert ">green<" in svg
-    assert "&lt;&#160;~/tf-train-template/demo" in svg
-    assert str(ROOT) not in svg.split("$&#160;sh")[1].split("<text")[2]
+    assert record.main([str(file), "seq", "100"]) == 0
+    shown = picture_text(file)
+    assert len(shown) == 1 + record.LINES
+    assert shown[18:21] == ["18", "… 65 lines …", "84"]
+    assert shown[-1] == "100"
 
 
-def test_a_recording_of_what_fails_leaves_the_old_one(tmp_path, capfd):
+def test_a_recording_of_what_fails_leaves_the_old_one(record, tmp_path, capfd):
     file = tmp_path / "picture.svg"
     file.write_text("old")
     assert record.main([str(file), "sh", "-c", "exit 3"]) == 3
