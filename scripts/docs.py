@@ -39,10 +39,11 @@ def write_pages(pages: Path) -> list[dict[str, str]]:
     package = project / project.name
     shutil.copy(package / "engine" / "README.md", pages / "manual" / "engine.md")
     navigation = []
-    for room, modules in rooms(package).items():
+    found = rooms(package)
+    for room in sorted(found, key=lambda room: (room.startswith("engine"), room)):
         page = pages / "api" / f"{room}.md"
         page.parent.mkdir(exist_ok=True)
-        page.write_text("\n\n".join([f"# {room}", *(f"::: {name}" for name in modules)]) + "\n")
+        page.write_text("\n\n".join([f"# {room}", *(f"::: {name}" for name in found[room])]) + "\n")
         navigation.append({room: f"api/{page.name}"})
     return navigation
 
