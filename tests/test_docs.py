@@ -58,6 +58,19 @@ def test_the_figures_on_the_front_page_are_those_of_the_benchmarks():
     assert [number for number in numbers if number not in measured] == []
 
 
+def test_the_front_page_does_not_make_the_project_smaller_than_it_is(default_bake):
+    told = re.search(r"\| some ([\d,]+), ([\d,]+) of them above the engine \|", prose(ENGLISH))
+    files = [default_bake.path / name for name in default_bake.files()]
+    above = [
+        file
+        for room in ("data", "model", "train")
+        for file in (default_bake.path / "my_project" / room).rglob("*.py")
+    ]
+    for number, counted in zip(told.groups(), (files, above), strict=True):
+        lines = sum(len(file.read_text("utf-8").splitlines()) for file in counted)
+        assert int(number.replace(",", "")) == pytest.approx(lines, rel=0.05)
+
+
 def test_the_tree_on_the_front_page_is_a_default_bake(default_bake):
     (tree,) = (block for block in code_blocks(ENGLISH) if "my_project/" in block and "├" in block)
     rows = [re.match(r"([│├└─ ]*)([\w./, ]+?)(?:  .*)?$", line) for line in tree.splitlines()[2:-1]]
