@@ -4,7 +4,7 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast engine-tests benchmark benchmark-training lint format clean
+.PHONY: help demo test test-fast test-pythons engine-tests docs benchmark benchmark-training lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -19,8 +19,15 @@ test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 test-fast: .venv/complete  ## Run the tests that need neither TensorFlow nor a network (seconds)
 	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow and not network"
 
+test-pythons: .venv/complete  ## Try a project on each Python that is here (ARGS="3.10 3.13"; half an hour)
+	$(VENV) scripts/pythons.py $(ARGS)
+
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
+
+docs: .venv/docs/complete  ## Build the documentation into site/, with the pages of a bake
+	@mkdir -p .cache/docs/pages
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/python -m mkdocs build --strict
 
 benchmark: .venv/complete  ## Compare the data half with what tutorials do (minutes)
 	$(VENV) benchmarks/data.py $(ARGS)
@@ -41,7 +48,7 @@ format: .venv/complete  ## Fix the format, and what lint can fix
 	$(VENV) -m ruff format $(RUFF_OPTIONS) .
 
 clean:  ## Remove the demo, the environments and caches
-	rm -rf demo .venv .cache .hypothesis
+	rm -rf demo site .venv .cache .hypothesis
 	find . -depth -type d \( -name __pycache__ -o -name '.*_cache' \) -exec rm -rf {} +
 
 # An environment whose Python does not run, perhaps because that was removed, is created again; two
@@ -58,5 +65,14 @@ clean:  ## Remove the demo, the environments and caches
 	    { echo "error: pip failed; is there a connection to the package index? Repeat make" >&2; \
 	      exit 1; }; \
 	  touch $@'
+
+# Apart from .venv, so that one of them can be newer; in it, so that they come and go together.
+.venv/docs/complete: .venv/complete requirements-docs.txt
+	@echo "setting up .venv/docs"
+	@$(VENV) -m venv --clear .venv/docs
+	@.venv/docs/bin/python -m pip -qq --disable-pip-version-check --retries 2 install \
+	  --no-compile -r requirements-docs.txt || \
+	  { echo "error: pip failed; is there a connection to the package index? Repeat make" >&2; exit 1; }
+	@touch $@
 
 .PHONY: broken

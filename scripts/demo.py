@@ -55,6 +55,15 @@ def replace_project(new: Path) -> None:
             (old / name).rename(PROJECT / name)
 
 
+def bake_into(folder: str, **answers: str) -> Path:
+    """Bakes a project with these answers, and defaults for the others, into a folder."""
+    # cookiecutter writes into the home folder otherwise, which may be read-only.
+    config = Path(folder, "config.json")
+    config.write_text(json.dumps({"replay_dir": folder, "cookiecutters_dir": folder}))
+    options = {"no_input": True, "config_file": str(config), "extra_context": answers}
+    return Path(cookiecutter(str(ROOT), output_dir=folder, **options))
+
+
 def bake() -> None:
     """Makes PROJECT, unless it is there and the template's sources are still the same."""
     mark = DEMO / "baked_from"
@@ -65,11 +74,7 @@ def bake() -> None:
     mark.unlink(missing_ok=True)  # written last, so that an interrupted bake starts afresh
     DEMO.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DEMO) as scratch:
-        # cookiecutter writes into the home folder otherwise, which may be read-only.
-        config = Path(scratch, "config.json")
-        config.write_text(json.dumps({"replay_dir": scratch, "cookiecutters_dir": scratch}))
-        new = cookiecutter(str(ROOT), no_input=True, config_file=str(config), output_dir=scratch)
-        replace_project(Path(new))
+        replace_project(bake_into(scratch))
     mark.write_text(sources)
     print("baked demo/my_project", flush=True)
 

@@ -132,3 +132,13 @@ def test_what_agents_are_told_is_there(default_bake):
         assert [*default_bake.path.glob(place), *package.glob(place)], place
     ignored = (default_bake.path / ".gitignore").read_text("utf-8")
     assert all(f"/{place}\n" in ignored for place in made)
+
+
+def test_the_image_for_gpus_has_the_same_tensorflow_with_cuda(baked):
+    project = baked(many_machines="yes").path
+    frozen = (project / "requirements" / "tf1.txt").read_text("utf-8")
+    version = re.search(r"^tensorflow==(\S+)", frozen, re.M)[1]
+    image = (project / "deploy" / "tf1-gpu.Dockerfile").read_text("utf-8")
+    removed = image.index("pip uninstall --yes tensorflow ")
+    assert image.index("requirements/tf1.txt \\") < removed
+    assert removed < image.index(f"--no-deps tensorflow-gpu=={version}\n")

@@ -48,7 +48,7 @@ def confusion_matrix(labels: np.ndarray, classes: np.ndarray) -> np.ndarray | No
 
 
 def confusion_picture(matrix: Sequence[Sequence[int]], names: Sequence[str] = ()) -> Figure:
-    """Counts [label][prediction], darker where the share of the label is larger; classes' names."""
+    """Counts `[label][prediction]`, darker where the share of a label is larger; class names."""
     counts = np.array(matrix)
     figure = Figure(figsize=(7, 6))
     axes = figure.add_subplot()
