@@ -70,7 +70,7 @@ def release(template: Path) -> None:
     edit(package / "engine/loop/settings.py", "last_step: int = 2000", "last_step: int = 2001")
     edit(package / "train/trainer.py", r"\A\"\"\"", '"""Changed. ')
     edit(package / "model/cnn.py", r"\A\"\"\"", '"""Changed. ')
-    edit(project / "requirements/tf2.in", "^matplotlib==.*", "matplotlib==3.10.8  # draws")
+    edit(project / "requirements/project.in", "^matplotlib==3.10.9", "matplotlib==3.10.8")
     edit(project / "README.md", "^# .*", "# Another README")
     edit(project / ".github/workflows/ci.yml", "timeout-minutes: .*", "timeout-minutes: 31")
     (project / "docs/color.md").write_text("The color is {{ cookiecutter.color }}.\n")
@@ -150,7 +150,7 @@ def write_own(project: BakedProject) -> dict[str, str]:
     edit(package / "conf/trainer/session.yaml", "^max_to_keep: 5 ", "max_to_keep: 7 ")
     edit(package / "train/trainer.py", r"\Z", "\n\n# mine\n")
     edit(project.path / "pyproject.toml", '^description = "', 'description = "My ')
-    edit(project.path / "requirements/tf2.in", r"\Z", "scipy==1.15.0  # mine\n")
+    edit(project.path / "requirements/project.in", r"\Z", "scipy==1.15.0  # mine\n")
     for file in ("model/cnn.py", "conf/model/cnn.yaml"):
         (package / file).unlink()
     commit(project.path)
@@ -181,7 +181,7 @@ def test_an_update_merges_all_and_the_tests_are_green(project, address, any_pyth
         "form/conf/train.yaml": ["data: digits", "seed: 2  # of everything"],
         "form/conf/trainer/session.yaml": ["max_to_keep: 7 ", "last_step: 2001  # new"],
         "form/train/trainer.py": ["# mine", "Changed. "],
-        "requirements/tf2.in": ["scipy==1.15.0  # mine", "matplotlib==3.10.8"],
+        "requirements/project.in": ["scipy==1.15.0  # mine", "matplotlib==3.10.8"],
     }
     for file, texts in both.items():
         assert all(text in (project.path / file).read_text("utf-8") for text in texts), file
