@@ -6,7 +6,9 @@ import math
 import os
 import re
 import signal
+import sqlite3
 import statistics
+import subprocess
 import sys
 import time
 
@@ -143,7 +145,9 @@ def test_intervals_are_kept_and_of_the_type_of_their_setting(tmp_path):
         ([f"{RATE}=tag(lgo,interval(1,2))"], "expected interval"),
         ([f"{RATE}=interval(1,inf)"], "low < high"),
         (["model.hidden=interval(8.5,16)"], "expected integers"),
-        (["data.directory=interval(1,2)"], "its values are no numbers"),
+        (["data.directory=interval(1,2)"], "needs a setting that is a number"),
+        (["model.hidden=tag(log,range(8,64,8))"], "is for interval"),
+        ([LOG, "data.validation_share=0.1,0.0"], "there is no validation split"),
         (["model.hiden=interval(8,16)"], r"did you mean model\.hidden"),
         (["model=mlp,mpl"], "did you mean mlp"),
         (["model=cnn,mlp", "model.filters=[8],[16]"], r"model\.filters: there is no such"),
@@ -175,12 +179,45 @@ def test_optuna_that_is_not_installed_is_named_with_the_command_that_installs_it
 
 
 def test_a_directory_of_another_search_and_a_trial_that_still_runs_are_refused(search, tmp_path):
-    search("run", f"{RATE}=1e-3,1e-2", "search.trials=1")
-    with pytest.raises(ConfigError, match=r"this search was started with .*1e-3,1e-2.*; found "):
-        search("run", LOG, "search.trials=2")
-    (tmp_path / "run" / "study.db").write_text("mine")
-    with pytest.raises(RunError, match=r"study\.db: is no study of a search"):
-        search("run", LOG, "search.trials=2")
+    name = "50%41 {a}?b"  # which mean something in an address and in Optuna's
+    search(name, f"{RATE}=1e-3,1e-2", "search.trials=1")
+    assert (tmp_path / name / "study.db").exists()
+    for others, message in (
+        ([LOG], "expected .*1e-3,1e-2.*, found .*interval"),
+        ([f"{RATE}=1e-3,1e-2", "search.seed=7"], r"expected search\.seed=1, found search\.seed=7"),
+        ([f"{RATE}=1e-3,1e-2", "trainer.mode=max"], "found .*trainer.mode=max"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            search(name, *others, "search.trials=2")
+    database = tmp_path / name / "study.db"
+    holder = sqlite3.connect(str(database), isolation_level="EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RunError, match=r"study\.db: .*locked.*the same command resumes"):
+        search(name, f"{RATE}=1e-3,1e-2", "search.trials=2")
+    holder.close()
+    database.write_text("mine")
+    with pytest.raises(RunError, match=r"study\.db: is not an Optuna study"):
+        search(name, f"{RATE}=1e-3,1e-2", "search.trials=2")
+    assert database.read_text() == "mine"
+
+
+def test_an_error_between_two_trials_leaves_no_run_behind(tmp_path, monkeypatch):
+    started = []
+
+    def start(settings, job):
+        seconds = 0.1 if not started else 60
+        code = f"import time; time.sleep({seconds})"
+        started.append(subprocess.Popen([sys.executable, "-c", code]))
+        return started[-1]
+
+    def ended(job, code):
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr(jobs, "_start", start)
+    settings = load_config([f"run_dir={tmp_path}", "jobs=2"], "sweep")
+    with pytest.raises(RunError, match="the disk is full"):
+        jobs.launch(settings, [jobs.Job(name, {}, []) for name in "ab"], 2, ended)
+    assert [process.poll() for process in started] == [0, -signal.SIGTERM]
 
 
 def test_on_slurm_random_trials_start_at_once(search, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -30,8 +31,6 @@ def here(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith(("WANDB_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.chdir(tmp_path)
 
 
@@ -54,12 +53,14 @@ def wandb_records(path):
     with open(path, "rb") as file:
         data = file.read()
     at, record = 7, b""
-    while at < len(data):
+    while at + 7 <= len(data):
         if 2**15 - at % 2**15 < 7:  # the rest of a block
             at += 2**15 - at % 2**15
             continue
         _, size, kind = struct.unpack("<IHB", data[at : at + 7])
         record += data[at + 7 : at + 7 + size]
+        if at + 7 + size > len(data):  # it is being written
+            break
         at += 7 + size
         if kind in (1, 4):  # complete, or its last part
             yield record
@@ -243,10 +244,15 @@ def test_an_error_of_a_tracker_is_one_line_and_ends_only_tracking(
     tracker = fake(fails)
     fit(tmp_path / "run", 20, tracker="hparams", log_every_n_steps=5)
     assert checkpoint_steps(tmp_path / "run") == [20]
-    assert tracker.told[-1][0] == fails
-    assert [line for line in caplog.messages if "tracks no more" in line] == [
-        f"hparams tracks no more of this run, which goes on: no network for {fails}"
+    assert [line for line in caplog.messages if "tracking stopped" in line] == [
+        f"hparams: tracking stopped, training continues: no network for {fails}"
     ]
+    assert tracker.told[-1] == ("end", "failed")
+    if fails == "log":  # after a restart it is told what is missing
+        tracker = fake()
+        fit(tmp_path / "run", 30, tracker="hparams", log_every_n_steps=5)
+        steps = [step for what, step in tracker.told if what == "log"]
+        assert steps == [line["step"] for line in read_metrics(f"{tmp_path}/run/metrics.jsonl")]
 
 
 def test_a_run_that_fails_or_is_interrupted_is_told_so(fake, fit, tmp_path):
@@ -275,6 +281,25 @@ def test_a_run_that_is_tracked_from_its_middle_tells_what_was_before(fake, fit, 
     fit(tmp_path / "run", 20, tracker="hparams")
     assert tracker.told[:2] == [("start", None), ("log", 1)]
     assert tracker.told[-2:] == [("log", 20), ("end", "finished")]
+
+
+def test_a_gap_is_filled_and_a_copy_of_a_run_is_another(fake, fit, tmp_path):
+    fake()
+    fit(tmp_path / "run", 5, tracker="hparams", log_every_n_steps=5)
+    fit(tmp_path / "run", 10, log_every_n_steps=5)
+    shutil.copytree(str(tmp_path / "run"), str(tmp_path / "copy"))
+    tracker = fake()
+    fit(tmp_path / "run", 15, tracker="hparams", log_every_n_steps=5)
+    steps = [step for what, step in tracker.told if what == "log"]
+    assert tracker.told[0] == ("start", "the run")
+    assert (steps[0], steps[-1]) == (10, 15)
+    tracker = fake()
+    fit(tmp_path / "copy", 15, tracker="hparams", log_every_n_steps=5)
+    assert tracker.told[:2] == [("start", None), ("log", 1)]
+    os.rename(str(tmp_path / "run"), str(tmp_path / "moved"))
+    tracker = fake()
+    fit(tmp_path / "moved", 20, tracker="hparams", log_every_n_steps=5)
+    assert tracker.told[0] == ("start", "the run")
 
 
 def test_keras_is_tracked_too(fake, tmp_path, digits):

@@ -37,6 +37,8 @@ class TrackHook(EveryHook):
         self._run = run
         self._stopped = stopped
         self._tracker: Any = TRACKERS[name][0]()
+        self._path = os.path.join(run.directory, "tracker.json")
+        self._state: dict[str, Any] = {}
 
     @contextlib.contextmanager
     def tracked(self) -> Iterator[None]:
@@ -58,43 +60,61 @@ class TrackHook(EveryHook):
             if self._tracker:
                 action(*arguments)
         except Exception as error:
-            self._tracker = None
+            tracker, self._tracker = self._tracker, None
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            logger.warning("%s tracks no more of this run, which goes on: %s", self._name, reason)
+            logger.warning("%s: tracking stopped, training continues: %s", self._name, reason)
+            with contextlib.suppress(Exception):  # else the next run of this process would join it
+                tracker.end("failed", {})
 
     def _start(self) -> None:
-        run, path = self._run, os.path.join(self._run.directory, "tracker.json")
-        ids: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
-            ids = json.load(file)
+        run, directory = self._run, os.path.abspath(self._run.directory)
+        known = self._read().get(self._name, {})
+        if known and known["directory"] != directory and os.path.exists(known["directory"]):
+            known = {}  # a copy of that run
         config = OmegaConf.load(run.config) if os.path.exists(run.config) else OmegaConf.create()
         settings = {
             key: OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
             for key, value in values_in(config).items()
             if not OmegaConf.is_dict(value) and not key.endswith("run_dir")
         }
-        known = ids.get(self._name)
-        ids[self._name] = self._tracker.start(os.path.abspath(run.directory), known, settings)
-        # Bytes of metrics.jsonl: of a run that was tracked before, all that is there.
-        self._told = os.path.getsize(run.metrics) if known and os.path.exists(run.metrics) else 0
-        with atomic_write(path) as file:
-            file.write(json.dumps(ids).encode())
+        identity = self._tracker.start(directory, known.get("id"), settings)
+        # What was logged after the last checkpoint of a run that was killed is no longer there.
+        size = os.path.getsize(run.metrics) if os.path.exists(run.metrics) else 0
+        told = min(known.get("told", 0), size)
+        self._state = {"id": identity, "directory": directory, "told": told}
+        self._write()
+
+    def _read(self) -> dict[str, Any]:
+        """Name of a tracker -> its name for the run, the run's directory, bytes that were told."""
+        with contextlib.suppress(OSError, ValueError), open(self._path, encoding="utf-8") as file:
+            found = json.load(file)
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    def _write(self) -> None:
+        text = json.dumps({**self._read(), self._name: self._state})
+        with atomic_write(self._path) as file:
+            file.write(text.encode())
 
     def _end(self, status: str) -> None:
         best = read_best(self._run.best)
-        best = best and {f"best/{best['metric']}": best["value"], "best/step": best["step"]}
-        self._tracker.end(status, best)
+        values = best and {f"best/{best['metric']}": best["value"], "best/step": best["step"]}
+        self._tracker.end(status, values)
 
     def _tell(self) -> None:
+        told = self._state["told"]
         with contextlib.suppress(FileNotFoundError), open(self._run.metrics, "rb") as file:
-            file.seek(self._told)
+            file.seek(told)
             for text in file:
                 line = json.loads(text)
                 step, split = line.pop("step"), line.pop("split")
                 numbers = {f"{split}/{name}": x for name, x in line.items() if x is not None}
                 self._tracker.log(step, numbers)
-                self._told += len(text)
+                self._state["told"] += len(text)
+        if self._state["told"] > told:
+            self._write()
 
 
 def track_hooks(name: str, run: Run, stopped: Callable[[], Any]) -> list[TrackHook]:
+    """The hook for `trainer.tracker`, if one is asked for."""
     return [] if name == "none" else [TrackHook(name, run, stopped)]

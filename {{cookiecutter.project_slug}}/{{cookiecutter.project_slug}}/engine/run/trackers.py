@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -43,7 +44,8 @@ class Wandb:
             dir=directory,
             config={**settings, "run_dir": directory},
             allow_val_change=True,
-            settings={"console": "off"},  # train.log has it
+            # train.log has the console; a server that does not answer must not delay training.
+            settings={"console": "off", "init_timeout": 20},
         )
         # Its own steps may not go back, as those of a run that was killed do.
         self._run.define_metric("*", step_metric="step")
@@ -73,8 +75,11 @@ class MLflow:
             # Read by each version; a database is not, and takes ten seconds to be made.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             mlflow.set_tracking_uri(pathlib.Path("runs", "mlruns").absolute().as_uri())
-        os.makedirs("runs", exist_ok=True)
-        with FileLock(os.path.join("runs", ".mlruns.lock")):  # else two runs would both create it
+            os.makedirs("runs", exist_ok=True)
+            lock: Any = FileLock(os.path.join("runs", ".mlruns.lock"))
+        else:
+            lock = contextlib.nullcontext()
+        with lock:  # else two runs would both create it
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PACKAGE))
         run = mlflow.start_run(run_id=known, run_name=os.path.basename(directory))
         texts = {key: str(value)[:250] for key, value in settings.items()}
@@ -144,8 +149,10 @@ def check_tracker(name: str) -> None:
     if name not in names:
         nearest = nearest_to(name, names)
         raise ConfigError(f"trainer.tracker={name}: expected one of {', '.join(names)}{nearest}")
-    spec = importlib.util.find_spec(TRACKERS[name][1]) if name != "none" else None
-    if name != "none" and (spec is None or not spec.origin):  # not a folder that wandb has made
+    if name == "none":
+        return
+    spec = importlib.util.find_spec(TRACKERS[name][1])
+    if spec is None or not spec.origin:  # not a folder that wandb has made
         raise ConfigError(
             f"trainer.tracker={name}: {TRACKERS[name][1]} is not installed; to install it, give "
             f"the command python3 scripts/install.py --extras {name}; or set trainer.tracker=none"

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.split(".")[0]
 SIGNALS = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
+# Exit codes of runs that have saved and left, to be resumed.
+STOPPED = {128 + number for number in {*SIGNALS, getattr(signal, "SIGUSR1", signal.SIGTERM)}}
 
 
 class Job(NamedTuple):
@@ -101,17 +103,24 @@ def _run_here(
                 running.remove(process)
                 ended(processes[process], _exit_code(process))
 
-    for number, job in enumerate(jobs, 1):
-        print(f"run {number} of {count}: {job.name}", flush=True)
-        process = _start(settings, job)
-        processes[process] = job
-        running.append(process)
-        if received:  # while it was started
+    try:
+        for number, job in enumerate(jobs, 1):
+            print(f"run {number} of {count}: {job.name}", flush=True)
+            process = _start(settings, job)
+            processes[process] = job
+            running.append(process)
+            if received:  # while it was started
+                process.terminate()
+            wait(settings.jobs)
+            if received:
+                break
+        wait(1)
+    except BaseException:  # of `ended`, or of what makes the jobs
+        for process in running:
             process.terminate()
-        wait(settings.jobs)
-        if received:
-            break
-    wait(1)
+        for process in running:
+            process.wait()
+        raise
     codes: list[int | None] = [_exit_code(process) for process in processes]
     return codes + [None] * (count - len(codes))
 

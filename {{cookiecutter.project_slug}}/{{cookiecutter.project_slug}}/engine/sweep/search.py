@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import os
 import pydoc
+import sqlite3
 from typing import Any, Iterator
 
 import numpy as np
 import optuna  # installed by install.py --extras optuna
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from ..errors import ConfigError, RunError
 from ..run.files import atomic_write
 from ..run.lock import locked
 from ..run.metrics import best_evaluation, read_metrics
-from .jobs import SIGNALS, Job
+from .jobs import STOPPED, Job
 from .space import Space
 
-STOPPED = {138, *(128 + number for number in SIGNALS)}  # exit codes: saved, to be resumed
 COLUMNS = 4  # of the picture
 
 
@@ -35,6 +39,19 @@ def check_validation(config: DictConfig) -> None:
         )
 
 
+@contextlib.contextmanager
+def reported(directory: str) -> Iterator[None]:
+    """Raises RunError for an error of Optuna or its database, which another process may lock."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise RunError(
+            f"{directory}/study.db: {reason}; the trials are saved, and the same command resumes "
+            "them once it can be written"
+        ) from None
+
+
 class Search:
     """The trials of a search, kept in study.db of its directory, by which it is resumed.
 
@@ -45,7 +62,7 @@ class Search:
 
     Raises:
         ConfigError: the directory holds another search.
-        RunError: study.db cannot be read, or a trial runs, as one may that has outlived its sweep.
+        RunError: study.db is something else, or a trial runs that has outlived its sweep.
     """
 
     def __init__(self, settings: DictConfig, space: Space, config: DictConfig) -> None:
@@ -55,23 +72,30 @@ class Search:
         self._metric, self._mode = config.trainer.metric, config.trainer.mode
         self._codes: dict[str, int] = {}
         path = os.path.abspath(os.path.join(settings.run_dir, "study.db"))
+        connect = functools.partial(sqlite3.connect, path)  # in an address some letters mean more
         try:
             self._study = optuna.create_study(
-                storage=f"sqlite:///{path}",
+                storage=RDBStorage("sqlite://", engine_kwargs={"creator": connect}),
                 study_name="search",
                 direction="maximize" if self._mode == "max" else "minimize",
                 load_if_exists=True,
             )
-        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(f"{path}: is no study of a search ({reason}); remove it") from None
-        before = self._study.user_attrs.get("arguments", space.arguments)
-        if before != space.arguments:
+        except DatabaseError as error:
+            if "not a database" not in str(error):
+                raise
+            raise RunError(f"{path}: is not an Optuna study; set another run_dir") from None
+        started = [*space.arguments, f"trainer.metric={self._metric}", f"trainer.mode={self._mode}"]
+        started += [f"search.{key}={settings.search[key]}" for key in ("sampler", "seed")]
+        before = self._study.user_attrs.get("started", started)
+        if before != started:
+            found = [text for text in started if text not in before]
+            expected = [text for text in before if text not in started]
             raise ConfigError(
-                f"{settings.run_dir}: this search was started with {' '.join(before)}; found "
-                f"{' '.join(space.arguments)}; repeat its words, or set another run_dir"
+                f"{settings.run_dir}: this search was started with other settings; expected "
+                f"{' '.join(expected) or 'none'}, found {' '.join(found) or 'none'}; give the "
+                "same, or another run_dir"
             )
-        self._study.set_user_attr("arguments", space.arguments)
+        self._study.set_user_attr("started", started)
         for trial in self._trials(TrialState.RUNNING):
             if os.path.isdir(self._run_dir(trial)):
                 with locked(self._run_dir(trial)):
@@ -98,14 +122,16 @@ class Search:
             if trial.params.keys() == self._space.searched.keys():
                 yield self._job(trial)
             else:  # killed while it was chosen
-                self._study.tell(trial.number, state=TrialState.FAIL)
+                self._fail(trial.number, 128 + 9)
         while len(self._trials()) < self._settings.search.trials:
             # What is chosen follows from the number, not from how often the search was resumed.
             key = [len(self._trials()), self._settings.search.seed]
             seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-            samplers = optuna.samplers
-            kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
-            self._study.sampler = kind[self._settings.search.sampler](seed=seed)
+            kind: dict[str, Any] = {"tpe": TPESampler, "random": RandomSampler}
+            options: dict[str, Any] = {"seed": seed}
+            if self._settings.search.sampler == "tpe" and self._settings.jobs > 1:
+                options["constant_liar"] = True  # so that trials at work are not tried again
+            self._study.sampler = kind[self._settings.search.sampler](**options)
             yield self._job(self._study.ask(self._space.searched))
 
     def _job(self, trial: Any) -> Job:
@@ -117,21 +143,25 @@ class Search:
         if code in STOPPED:
             return
         number = int(job.name.rpartition("-")[2])
-        lines = read_metrics(os.path.join(self._settings.run_dir, job.name, "metrics.jsonl"))
+        run_dir = os.path.join(self._settings.run_dir, job.name)
+        lines = read_metrics(os.path.join(run_dir, "metrics.jsonl"))
         value = best_evaluation(lines, self._metric, self._mode)
-        if code or value is None:
-            self._study.set_user_attr(job.name, code)
-            self._study.tell(number, state=TrialState.FAIL)
-        else:
+        if not code and value is not None:
             self._study.tell(number, value)
+        elif not _is_locked(run_dir):  # else an earlier job of Slurm runs it
+            self._fail(number, code or 1)
+
+    def _fail(self, number: int, code: int) -> None:
+        self._study.set_user_attr(f"exit code {number}", code)
+        self._study.tell(number, state=TrialState.FAIL)
 
     def results(self) -> tuple[list[Job], list[int | None]]:
         """All trials, and their exit codes; None: not ended."""
         jobs = [self._job(trial) for trial in self._trials()]
         codes: dict[str, Any] = {self._name(t): 0 for t in self._trials(TrialState.COMPLETE)}
-        codes.update(self._study.user_attrs)
-        codes.update(self._codes)
-        return jobs, [codes.get(job.name) for job in jobs]
+        for trial in self._trials(TrialState.FAIL):
+            codes[self._name(trial)] = self._study.user_attrs.get(f"exit code {trial.number}", 1)
+        return jobs, [codes.get(job.name, self._codes.get(job.name)) for job in jobs]
 
     def report(self) -> str:
         """Draws search.png; returns what there is to say; empty if no trial has a result."""
@@ -167,3 +197,14 @@ class Search:
                 panel.set_xscale("log")
         figure.tight_layout()
         return figure
+
+
+def _is_locked(run_dir: str) -> bool:
+    """Whether a process trains in a run directory."""
+    try:
+        if os.path.isdir(run_dir):
+            with locked(run_dir):
+                pass
+        return False
+    except RunError:
+        return True

@@ -17,8 +17,8 @@ class Space:
     """What is searched, setting -> distribution, and the words that are the same for all trials.
 
     Args:
-        arguments: those of a sweep; `interval(1e-4,1e-1)`, in `tag(log,...)` if its logarithm is
-            uniform, stands for the integers or numbers between, as the setting's type is.
+        arguments: those of a sweep; `interval(1e-4,1e-1)`, in `tag(log,...)` if log-uniform,
+            stands for the integers or numbers between, as the setting's type is.
 
     Raises:
         ConfigError: a word is wrong, or none has anything to search.
@@ -65,7 +65,9 @@ def _values(key: str, text: str) -> list[str]:
     override = parsed(key, text)
     if override and override.is_interval_sweep():
         return []
-    values = sweep_values(key, text)
+    if override and override.is_sweep_override() and getattr(override.value(), "tags", None):
+        raise ConfigError(f"{key}={text}: tag(...) is for interval(low,high) alone")
+    values = list(dict.fromkeys(sweep_values(key, text)))
     if not values:
         raise ConfigError(f"{key}={text}: no value is left: the range is empty")
     return values
@@ -77,11 +79,13 @@ def _between(key: str, text: str, default: Any) -> distributions.BaseDistributio
     low, high, log = sweep.start, sweep.end, sweep.tags == {"log"}
     whole = type(default) is int  # true is a bool
     if not whole and not isinstance(default, float):
-        raise ConfigError(f"{key}={text}: its values are no numbers; expected some, as in a,b")
+        raise ConfigError(
+            f"{key}={text}: an interval needs a setting that is a number; list values, as {key}=a,b"
+        )
     if sweep.tags - {"log"} or not -math.inf < low < high < math.inf or (log and low <= 0):
         raise ConfigError(
-            f"{key}={text}: expected interval(low,high) with low < high, or for values whose "
-            "logarithm is uniform tag(log,interval(low,high)) with low above 0"
+            f"{key}={text}: expected interval(low,high) with low < high, or for log-uniform "
+            "values tag(log,interval(low,high)) with low above 0"
         )
     if not whole:
         return distributions.FloatDistribution(float(low), float(high), log=log)

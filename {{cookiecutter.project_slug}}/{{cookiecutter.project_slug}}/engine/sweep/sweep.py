@@ -21,7 +21,7 @@ from ..run.trackers import check_tracker
 from ..settings.config import load_config
 from ..settings.overrides import split_setting, sweep_values
 from ..tools.table import table
-from .jobs import Job, launch, slurm_executor
+from .jobs import STOPPED, Job, launch, slurm_executor
 
 
 def sweep(arguments: Sequence[str]) -> int:
@@ -42,7 +42,8 @@ def sweep(arguments: Sequence[str]) -> int:
     _check(settings)
     words = [text for text in arguments if text not in own]
     if settings.search.trials:
-        from .search import Search, Space, check_validation  # which import Optuna
+        from .search import Search, check_validation, reported  # which imports Optuna
+        from .space import Space
 
         space = Space(words)
         jobs = list(space.extremes())  # to look for errors
@@ -59,8 +60,8 @@ def sweep(arguments: Sequence[str]) -> int:
         if resumed:
             with locked(run_dir):  # else it would fail, and be a row of the table as such
                 pass
-    if settings.search.trials:
-        check_validation(configs[0])
+        if settings.search.trials:
+            check_validation(configs[-1])
     directory = settings.run_dir = settings.run_dir or new_directory("sweep")
     try:
         os.makedirs(os.path.join(directory, "jobs"), exist_ok=True)
@@ -68,12 +69,13 @@ def sweep(arguments: Sequence[str]) -> int:
         raise RunError(f"{directory}: cannot be made ({error.strerror}); set run_dir") from None
     with locked(directory):
         if settings.search.trials:
-            search = Search(settings, space, configs[0])
-            print(f"sweep directory: {directory} ({search.left} trials)", flush=True)
-            _, stopped_by = launch(settings, search.jobs(), search.left, search.ended)
-            jobs, codes = search.results()
+            with reported(directory):
+                search = Search(settings, space, configs[0])
+                print(f"sweep directory: {directory} ({search.left} trials)", flush=True)
+                _, stopped_by = launch(settings, search.jobs(), search.left, search.ended)
+                jobs, codes = search.results()
+                found = search.report()
             configs = configs[:1] * len(jobs)
-            found = search.report()
         else:
             print(f"sweep directory: {directory} ({len(jobs)} runs)", flush=True)
             codes, stopped_by = launch(settings, jobs, len(jobs))
@@ -142,7 +144,7 @@ def _row(directory: str, job: Job, config: DictConfig, code: int | None) -> dict
     run_dir = os.path.join(directory, job.name)
     lines = read_metrics(os.path.join(run_dir, "metrics.jsonl"))
     evaluations = [line for line in lines if line["split"] != "train"]
-    results = {None: "not finished", 0: "done", 129: "stopped", 130: "stopped", 143: "stopped"}
+    results: dict[Any, str] = {None: "not finished", 0: "done", **dict.fromkeys(STOPPED, "stopped")}
     row = {**job.swept, "result": results.get(code, f"failed ({code})")}
     row["step"] = lines[-1]["step"] if lines else ""
     metric, mode = config.trainer.metric, config.trainer.mode
