@@ -270,7 +270,7 @@ def test_an_address_a_zip_a_folder_and_a_replay_give_the_same(small, bake_in, tm
         tmp_path / "3", template, {"replay": True, "extra_context": None, "no_input": False}
     )
     assert origin(replayed) == (str(template), commit)
-    git(template, "remote", "add", "origin", "https://ada:secret@example.org/ada/t.git")
+    git(template, "remote", "add", "origin", "https://ada:p@ss@example.org/ada/t.git")
     cloned = bake_in(tmp_path / "4", template, **answers)
     assert origin(cloned) == ("https://example.org/ada/t.git", commit)
     for project in (from_zip, from_address, replayed, cloned):
