@@ -439,7 +439,7 @@ def test_a_failing_or_another_cruft_is_not_hidden(tmp_path, monkeypatch, capsys)
     monkeypatch.syspath_prepend(SOURCE / "scripts")
     script = importlib.import_module("update")
     monkeypatch.setattr(script, "run", lambda command: (1, "╭─ Error ─╮\n│ why │\n╰─────────╯\n"))
-    with pytest.raises(script.Stop, match="cruft failed, as printed above, to merge v2.0.0; "):
+    with pytest.raises(script.Stop, match="cruft failed, as printed above, to merge"):
         script.cruft("template", "v2.0.0", str(tmp_path))
     assert "│ why │" in capsys.readouterr().err
     assert script.is_installed()
