@@ -174,6 +174,7 @@ def test_type_checkers_take_the_types_of_what_is_installed(installed):
     assert "Found 1 error in 1 file" in shown
 
 
+@pytest.mark.network
 @on_one_worker
 def test_the_notebook_is_executed_by_jupyter(installed):
     words = ["data=digits", "data.train_examples=1000", "data.test_examples=300"]
