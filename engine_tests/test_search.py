@@ -91,6 +91,27 @@ def test_of_a_search_without_any_result_the_exit_code_is_that_of_its_trials(sear
     assert [row["result"] for row in found] == ["failed (1)"] * 2
 
 
+def test_trials_that_failed_run_again_with_the_same_command(search, tmp_path, monkeypatch):
+    words = [f"{RATE}=interval(0.01,0.09)", "search.trials=4", "search.seed=2"]
+    _, before = search("run", *words)
+    failed = [row["result"] for row in before].count("failed (1)")
+    assert 0 < failed < 4
+    fake = tmp_path / "fake" / "train.py"
+    fake.write_text(fake.read_text().replace("rate > 0.05", "rate > 1"))  # such as a full disk
+    _, after = search("run", *words)
+    assert [row["result"] for row in after] == ["done"] * 4
+    assert [row[RATE] for row in after] == [row[RATE] for row in before]
+    assert len((tmp_path / "said").read_text().split()) == 4 + failed
+
+
+def test_an_error_in_the_settings_ends_the_search_with_its_first_trial(search, tmp_path):
+    fake = tmp_path / "fake" / "train.py"
+    fake.write_text(fake.read_text().replace("sys.exit(1)", "sys.exit(2)"))
+    with pytest.raises(ConfigError, match="trial-000: an error in its settings"):
+        search("run", f"{RATE}=interval(0.06,0.1)", "search.trials=9")
+    assert (tmp_path / "said").read_text().split() == ["trial-000"]
+
+
 def test_tpe_comes_nearer_to_the_best_than_the_random_trials_it_begins_with(search):
     _, found = search("run", f"{RATE}=tag(log,interval(1e-5,4e-2))", "search.trials=22")
     losses = [float(row["best loss"]) for row in found]
@@ -108,7 +129,10 @@ def test_a_search_in_two_parts_tries_what_one_in_one_part_tries(search, sampler,
     assert chosen[0] == chosen[2]
     assert chosen[0][:-1] == chosen[1]
     assert len(set(chosen[0])) == trials
-    assert len((tmp_path / "said").read_text().split()) == trials  # none was repeated
+    said = (tmp_path / "said").read_text().split()
+    repeated = [name for name in set(said) if said.count(name) > 1]
+    failed = [row["run"] for row in part if row["result"] != "done"]
+    assert sorted(repeated) == sorted(os.path.basename(run) for run in failed)
     _, other = search("other", *words, "search.trials=1", "search.seed=9")
     assert other[0][RATE] != whole[0][RATE]
 
@@ -139,6 +163,7 @@ def test_intervals_are_kept_and_of_the_type_of_their_setting(tmp_path):
         ([LOG, "search.trial=3"], r"did you mean search\.trials"),
         ([LOG, "data.validation_share=0.0"], "there is no validation split.*validation_share=0.1"),
         (["seed=1"], "nothing is searched; expected"),
+        (["seed=1,2", "model.hidden=range(8,9)"], "there are 2 combinations, .* tried once"),
         (["seed=range(1,1)", LOG], "the range is empty"),
         ([f"{RATE}=interval(1,0)"], r"low < high"),
         ([f"{RATE}=tag(log,interval(0,1))"], "low above 0"),
@@ -180,12 +205,16 @@ def test_optuna_that_is_not_installed_is_named_with_the_command_that_installs_it
 
 def test_a_directory_of_another_search_and_a_trial_that_still_runs_are_refused(search, tmp_path):
     name = "50%41 {a}?b"  # which mean something in an address and in Optuna's
-    search(name, f"{RATE}=1e-3,1e-2", "search.trials=1")
+    search(name, f"{RATE}=1e-3,1e-2,3e-2", "search.trials=1")
     assert (tmp_path / name / "study.db").exists()
     for others, message in (
-        ([LOG], "expected .*1e-3,1e-2.*, found .*interval"),
-        ([f"{RATE}=1e-3,1e-2", "search.seed=7"], r"expected search\.seed=1, found search\.seed=7"),
-        ([f"{RATE}=1e-3,1e-2", "trainer.mode=max"], "found .*trainer.mode=max"),
+        ([LOG], "expected 1e-3,1e-2,3e-2, found .*interval"),
+        ([f"{RATE}=1e-3,1e-2,3e-2", "model.hidden=9"], r"model\.hidden: expected 256, found 9"),
+        ([f"{RATE}=1e-3,1e-2,3e-2", "search.seed=7"], r"search\.seed: expected 1, found 7"),
+        (
+            [f"{RATE}=1e-3,1e-2,3e-2", "trainer.mode=max"],
+            r"trainer\.mode: expected none, found max",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             search(name, *others, "search.trials=2")
@@ -193,11 +222,11 @@ def test_a_directory_of_another_search_and_a_trial_that_still_runs_are_refused(s
     holder = sqlite3.connect(str(database), isolation_level="EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RunError, match=r"study\.db: .*locked.*the same command resumes"):
-        search(name, f"{RATE}=1e-3,1e-2", "search.trials=2")
+        search(name, f"{RATE}=1e-3,1e-2,3e-2", "search.trials=2")
     holder.close()
     database.write_text("mine")
     with pytest.raises(RunError, match=r"study\.db: is not an Optuna study"):
-        search(name, f"{RATE}=1e-3,1e-2", "search.trials=2")
+        search(name, f"{RATE}=1e-3,1e-2,3e-2", "search.trials=2")
     assert database.read_text() == "mine"
 
 

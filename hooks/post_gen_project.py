@@ -105,7 +105,7 @@ def find_origin(folder: Path) -> "tuple[str, str]":
     commit = git("rev-parse", "--verify", "--quiet", "HEAD") or version
     address = git("remote", "get-url", "origin") or str(folder)
     # Without a password: the file is committed.
-    return re.sub("^(https?://)[^/@]*@", r"\1", address), commit
+    return re.sub("^(https?://)[^/]*@", r"\1", address), commit
 
 
 def escape(answer: str) -> str:

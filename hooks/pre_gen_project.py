@@ -65,6 +65,13 @@ INSTALLED_NAMES = """
 # Directories next to the package in the emitted project; build and dist are made by packaging it.
 TAKEN_DIRECTORIES = "build datasets deploy dist docs engine_tests requirements runs scripts tests"
 
+# What the template has in the project's root, but for the package; tests/test_names.py compares.
+TEMPLATE_NAMES = """
+    .dockerignore .editorconfig .gitattributes .github .gitignore .gitlab-ci.yml
+    .pre-commit-config.yaml AGENTS.md CITATION.cff LICENSE Makefile README.md deploy docs
+    look_at_a_run.ipynb pyproject.toml requirements scripts tests
+"""
+
 # Names by which pytest, Hydra and Windows know something else.
 TAKEN_NAMES = re.compile("conftest|test_.*|hydra_plugins|con|prn|aux|nul|(com|lpt)[0-9]")
 
@@ -133,9 +140,9 @@ if error:
 # A project that is baked once more: the other hook gives back what is its user's.
 before = Path(".before_bake")
 shutil.rmtree(before, ignore_errors=True)  # of a bake that was killed
-for path in [*Path().iterdir()]:
+for path in map(Path, [PROJECT_SLUG, *TEMPLATE_NAMES.split()]):
     if path.is_file():
         before.mkdir(exist_ok=True)
         shutil.copy2(path, before)
-    elif path.name in {PROJECT_SLUG, ".github", *TAKEN_DIRECTORIES.split()} - {"datasets", "runs"}:
+    elif path.is_dir():
         shutil.copytree(path, before / path.name, symlinks=True)

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -23,6 +24,31 @@ PROMPTS = {key for key in json.loads((ROOT / "cookiecutter.json").read_text()) i
 # Set by the process that starts the tests, unless it is set, for itself and for the workers of
 # pytest-xdist: {"tf1": {"python": path} or {"missing": reason}, "tf2": …}
 ENVIRONMENTS = "TF_TRAIN_TEMPLATE_ENVIRONMENTS"
+
+# As requirements-dev.in says: elsewhere they would be built from what is on no package registry.
+ARM_LINUX = sys.platform == "linux" and platform.machine() != "x86_64"
+
+# git as on a machine where nobody has set anything: no hooks, no signatures, an author.
+GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
+}
+
+
+def git(folder: Path, *words: str) -> str:
+    """Runs git in a folder and returns what it prints."""
+    command = ["git", "-C", folder, *words]
+    return subprocess.check_output(command, encoding="utf-8", env={**os.environ, **GIT})
+
+
+def commit(folder: Path, tag: str = "") -> None:
+    """Commits all that is in a repository."""
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "a commit")
+    if tag:
+        git(folder, "tag", tag)
 
 
 @dataclass(frozen=True)

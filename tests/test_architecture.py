@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 167,
-    "lines": 14100,
-    "lines of the package": 11175,
+    "lines": 14200,
+    "lines of the package": 11220,
     "lines above the engine": 1700,
     "lines of the commands": 287,
     "files of data, model and train": 25,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import BakedProject
+from conftest import BakedProject, commit, git
 
 pytestmark = pytest.mark.tensorflow
 
@@ -103,8 +103,8 @@ def test_the_package_is_renamed_by_the_command_that_is_printed(bake, any_python)
     project = bake()
     page = (project.path / "docs/your_own.md").read_text("utf-8")
     (command,) = re.findall(r"^git mv my_project new_name.*$", page, re.M)
-    for words in ("init -q .", "add .", "-c user.name=x -c user.email=x commit -qm x"):
-        subprocess.run(["git", *words.split()], cwd=project.path, check=True)
+    git(project.path, "init", "-q")
+    commit(project.path)
     project.run("bash", "-c", command)
     lint(project)
     project.run(any_python, "-c", LOOK, "new_name", "data=digits")

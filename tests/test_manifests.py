@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -12,10 +11,8 @@ import editorconfig
 import pytest
 import yaml
 
+from conftest import ARM_LINUX, commit, git
 from environments import ROOT
-
-# As requirements-dev.in says: elsewhere they would be built from what is on no package registry.
-ARM_LINUX = sys.platform == "linux" and platform.machine() != "x86_64"
 
 
 @pytest.fixture
@@ -69,8 +66,8 @@ def test_every_file_is_as_the_editorconfig_says(baked):
 def test_the_hooks_find_nothing_in_a_bake_and_something_in_what_is_bad(bake, tmp_path):
     project = bake(examples="all")
     environment = {"PRE_COMMIT_HOME": str(tmp_path)}
-    for words in ("init -q .", "add .", "-c user.name=x -c user.email=x commit -qm x"):
-        project.run("git", *words.split())
+    git(project.path, "init", "-q")
+    commit(project.path)
     command = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
     shown = project.run(*command, **environment)
     assert shown.count("Passed") == 4

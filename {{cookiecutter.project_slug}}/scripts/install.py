@@ -113,12 +113,15 @@ def install(runtime: str, extras: str, venv: str) -> str:
     """Make the environment, unless it is there already; return what it holds, in words."""
     if runtime not in PYTHONS:
         raise Stop(2, f"RUNTIME={runtime} is unknown: use tf1 (TensorFlow 1.15) or tf2 (2.x).")
-    requirements = [os.path.join(ROOT, "requirements", f"{runtime}.txt")]
-    requirements += [os.path.join(ROOT, "requirements", f"{x}.txt") for x in extras.split(",") if x]
+    names = list(filter(None, extras.split(",")))
+    files = sorted(os.listdir(os.path.join(ROOT, "requirements")))
+    known = [file[:-4] for file in files if file.endswith(".txt") and file[:-4] not in PYTHONS]
+    for name in names:
+        if name not in known:
+            raise Stop(2, f"EXTRAS={name} is unknown: use some of {','.join(known)}.")
+    requirements = [os.path.join(ROOT, "requirements", f"{x}.txt") for x in (runtime, *names)]
     content = runtime.encode()
     for path in requirements:
-        if not os.path.exists(path):
-            raise Stop(2, f"EXTRAS={extras} is unknown: there is no {path}.")
         with open(path, "rb") as file:
             content += file.read()
     digest = hashlib.sha256(content).hexdigest()

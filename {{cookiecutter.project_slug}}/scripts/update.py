@@ -4,16 +4,17 @@
 
 cruft bakes two projects, of the version that .cruft.json names and of the new one, and git merges
 their difference. Nothing is committed. Needs git, all work committed, and a Python >= 3.10.
-Exit codes: 0 merged or nothing to do, 1 it failed or left conflicts, 2 bad input, 130 Ctrl-C.
+Exit codes: 0 merged or nothing to do, 1 it failed, 2 bad input, 3 it left conflicts, 130 Ctrl-C.
 """
 
+import argparse
 import importlib.util
 import json
 import os
 import re
 import sys
 import tempfile
-from typing import List, Tuple
+from typing import Optional, Tuple
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -21,6 +22,7 @@ from environment import Stop, interpreter, make_venv, must, pip_install, run, sa
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CRUFT = "cruft[pyproject]==2.16.0"
+GIT = ["git", "-c", "core.quotepath=off"]  # names are printed as they are
 
 
 def version(tag: str) -> Tuple[int, ...]:
@@ -45,11 +47,21 @@ def read_state() -> dict:
     raise Stop(2, f".cruft.json {problem}")
 
 
+def check_python() -> None:
+    """Refuse a Python that cruft cannot have."""
+    if sys.version_info < (3, 10):
+        found = ".".join(map(str, sys.version_info[:2]))
+        fix = "type it with a newer one: python3.12 scripts/update.py"
+        raise Stop(2, f"this is Python {found}, and cruft needs >= 3.10; {fix}")
+
+
 def check_work() -> None:
     """Refuse to merge into what git could not give back."""
-    code, shown = run(["git", "status", "--porcelain"])
+    code, shown = run([*GIT, "status", "--porcelain"])
     if code:
-        raise Stop(2, "this is no git repository: git init, git add -A, git commit; then again")
+        fix = "git init, git add -A, git commit; then again"
+        fix = f": {fix}" if "not a git repository" in shown else ""
+        raise Stop(2, f"git status failed ({one_line(shown)}){fix}")
     if shown.strip():
         found = shown.splitlines()[0][3:]
         raise Stop(2, f"{found} is not committed; commit or stash all work, then again")
@@ -66,13 +78,19 @@ def check_answers(answers: dict) -> None:
             raise Stop(2, f"{key} in .cruft.json holds {found[0]}, which cruft would run; {fix}")
 
 
-def choose(template: str, wanted: List[str]) -> str:
-    """The tag of the version to take, in a clone of the template."""
+def one_line(shown: str) -> str:
+    """What git printed, which may say in its last lines what to do."""
+    return " ".join(shown.split())
+
+
+def choose(template: str, wanted: Optional[str]) -> str:
+    """The tag of the version to take, in a clone of the template; "" if there is none yet."""
     tags = must(["git", "-C", template, "tag", "--list", "v*"], "git tag").split()
-    newest = max(tags, key=version, default="")
-    if wanted and wanted[0] not in tags:
-        raise Stop(2, f"the template has no version {wanted[0]}; the newest is {newest or 'none'}")
-    return wanted[0] if wanted else newest
+    tags = sorted(filter(version, tags), key=version)
+    newest = tags[-1] if tags else ""
+    if wanted and wanted not in tags:
+        raise Stop(2, f"the template has no version {wanted}; the newest is {newest or 'none'}")
+    return wanted or newest
 
 
 def what_to_do(template: str, old: str, new: str) -> str:
@@ -87,16 +105,30 @@ def what_to_do(template: str, old: str, new: str) -> str:
     return "\n".join(asked)
 
 
+def is_installed() -> bool:
+    """Whether this Python has the very cruft that is tested, and what it reads TOML with."""
+    from importlib import metadata  # Python >= 3.8
+
+    try:
+        same = CRUFT.endswith(f"=={metadata.version('cruft')}")
+    except metadata.PackageNotFoundError:
+        return False
+    return same and (sys.version_info >= (3, 11) or bool(importlib.util.find_spec("toml")))
+
+
 def cruft(template: str, tag: str, scratch: str) -> None:
     """Run cruft, from this Python's packages or from an environment of its own."""
     python = sys.executable
-    if not importlib.util.find_spec("cruft"):
+    if not is_installed():
         say(f"installing {CRUFT} for this once")
         make_venv([python], os.path.join(scratch, "venv"))
         python = interpreter(os.path.join(scratch, "venv"))
         pip_install(os.path.join(scratch, "venv"), [CRUFT])
     command = [python, "-m", "cruft", "update", "-y", "--not-strict", "--checkout", tag]
-    must([*command, "--template-path", template], "cruft update")
+    code, shown = run([*command, "--template-path", template])
+    if code:
+        say(shown)  # all of it: cruft draws boxes of several lines
+        raise Stop(1, f"cruft failed, as printed above, to merge {tag}; git reset --hard undoes it")
     state = read_state()
     for key, answer in state["context"]["cookiecutter"].items():
         if isinstance(answer, str) and not key.startswith("_"):
@@ -110,7 +142,8 @@ def escape(answer: str) -> str:
     return re.sub(r"\{[\{\%\#]", lambda found: f"{'{' * 2} '{found[0]}' {'}' * 2}", answer)
 
 
-def update(wanted: List[str]) -> int:
+def update(wanted: Optional[str]) -> int:
+    check_python()
     state = read_state()
     check_answers(state["context"]["cookiecutter"])
     check_work()
@@ -118,9 +151,10 @@ def update(wanted: List[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         template = os.path.join(scratch, "template")
         clone = ["git", "clone", "--quiet", "--no-checkout", "--", address, template]
-        if run(clone)[0]:
-            shown = f"{address} in .cruft.json cannot be cloned"
-            raise Stop(1, f"{shown}: write the address of the template's git repository there")
+        code, shown = run(clone)
+        if code:
+            found = f"{address} in .cruft.json cannot be cloned ({one_line(shown)})"
+            raise Stop(1, f"{found}: check the connection, or write the template's address there")
         tag = choose(template, wanted)
         if run(["git", "-C", template, "cat-file", "-e", f"{commit}^0"])[0]:
             raise Stop(2, f"{commit} in .cruft.json is no commit of {address}; write v<version>")
@@ -133,20 +167,23 @@ def update(wanted: List[str]) -> int:
         cruft(template, tag, scratch)
         print(f"merged {tag} of {address}; nothing is committed yet\n")
         print(what_to_do(template, old, tag))
-    conflicts = run(["git", "diff", "--name-only", "--diff-filter=U", "--relative"])[1].split("\n")
-    conflicts += run(["git", "ls-files", "--others", "--", "*.rej"])[1].split("\n")
+    conflicts = run([*GIT, "diff", "--name-only", "--diff-filter=U", "--relative"])[1].split("\n")
+    conflicts += run([*GIT, "ls-files", "--others", "--", "*.rej"])[1].split("\n")
     conflicts = sorted(filter(None, conflicts))
     if conflicts:
         print("in conflict, each to be resolved:\n  " + "\n  ".join(conflicts))
     else:
         print("no conflicts. Next: make test, then git add -A and git commit")
-    return 1 if conflicts else 0
+    return 3 if conflicts else 0
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Merge a newer version of the template.")
+    parser.add_argument("version", nargs="?", help="v0.2.0, for instance (default: the newest)")
+    arguments = parser.parse_args()
     os.chdir(ROOT)
     try:
-        sys.exit(update(sys.argv[1:]))
+        sys.exit(update(arguments.version))
     except Stop as stop:
         say(f"update.py: {stop.args[1]}")
         sys.exit(stop.args[0])

@@ -82,7 +82,7 @@ class MLflow:
         with lock:  # else two runs would both create it
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PACKAGE))
         run = mlflow.start_run(run_id=known, run_name=os.path.basename(directory))
-        texts = {key: str(value)[:250] for key, value in settings.items()}
+        texts = {_mlflow_name(key): str(value)[:250] for key, value in settings.items()}
         new = [key for key in texts if key not in run.data.params]  # which can never be changed
         for first in range(0, len(new), 100):
             mlflow.log_params({key: texts[key] for key in new[first : first + 100]})
@@ -92,13 +92,19 @@ class MLflow:
         return str(run.info.run_id)
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        named = {re.sub(r"[^\w./ -]", "_", name): value for name, value in numbers.items()}
+        named = {_mlflow_name(name): value for name, value in numbers.items()}
         self._mlflow.log_metrics(named, step=step)
 
     def end(self, status: str, best: dict[str, float]) -> None:
         self.log(0, best)
         self._mlflow.set_tag("status", status)
         self._mlflow.end_run(STATUS[status])
+
+
+def _mlflow_name(name: str) -> str:
+    """The name in the letters that MLflow takes, as a path that it would not write otherwise."""
+    parts = re.sub(r"[^\w./ -]", "_", name).split("/")
+    return "/".join(part for part in parts if part.strip("."))
 
 
 class HParams:

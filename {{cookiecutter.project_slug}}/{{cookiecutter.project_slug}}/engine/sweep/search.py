@@ -23,6 +23,7 @@ from ..errors import ConfigError, RunError
 from ..run.files import atomic_write
 from ..run.lock import locked
 from ..run.metrics import best_evaluation, read_metrics
+from ..settings.overrides import values_in
 from .jobs import STOPPED, Job
 from .space import Space
 
@@ -84,18 +85,22 @@ class Search:
             if "not a database" not in str(error):
                 raise
             raise RunError(f"{path}: is not an Optuna study; set another run_dir") from None
-        started = [*space.arguments, f"trainer.metric={self._metric}", f"trainer.mode={self._mode}"]
-        started += [f"search.{key}={settings.search[key]}" for key in ("sampler", "seed")]
-        before = self._study.user_attrs.get("started", started)
-        if before != started:
-            found = [text for text in started if text not in before]
-            expected = [text for text in before if text not in started]
-            raise ConfigError(
-                f"{settings.run_dir}: this search was started with other settings; expected "
-                f"{' '.join(expected) or 'none'}, found {' '.join(found) or 'none'}; give the "
-                "same, or another run_dir"
-            )
-        self._study.set_user_attr("started", started)
+        facts = {key: str(value) for key, value in values_in(config).items()}
+        facts = {key: text for key, text in facts.items() if not key.endswith("run_dir")}
+        facts.update({f"search.{key}": str(settings.search[key]) for key in ("sampler", "seed")})
+        facts.update(space.typed)
+        before = self._study.user_attrs.get("settings", facts)
+        for key in sorted({*before, *facts}, key=lambda key: (-key.count("."), key)):
+            if before.get(key) != facts.get(key):
+                raise ConfigError(
+                    f"{settings.run_dir}: this search was started with other settings: {key}: "
+                    f"expected {before.get(key) or 'none'}, found {facts.get(key) or 'none'}; "
+                    "give the same, or another run_dir"
+                )
+        self._study.set_user_attr("settings", facts)
+        new = os.path.join(settings.run_dir, f"trial-{len(self._trials()):03d}")
+        if os.path.exists(new):
+            raise ConfigError(f"{new}: is not of the search in study.db; set another run_dir")
         for trial in self._trials(TrialState.RUNNING):
             if os.path.isdir(self._run_dir(trial)):
                 with locked(self._run_dir(trial)):
@@ -112,17 +117,17 @@ class Search:
 
     @property
     def left(self) -> int:
-        """The number of trials that are not done."""
+        """The number of trials that have no result yet, those that failed among them."""
         done = self._trials(TrialState.COMPLETE, TrialState.FAIL)
         return max(self._settings.search.trials - len(done), 0)
 
     def jobs(self) -> Iterator[Job]:
-        """Trials that were interrupted, then new ones, each chosen when it is asked for."""
+        """Trials that were interrupted or failed, then new ones, each chosen when asked for."""
         for trial in self._trials(TrialState.RUNNING):
             if trial.params.keys() == self._space.searched.keys():
                 yield self._job(trial)
             else:  # killed while it was chosen
-                self._fail(trial.number, 128 + 9)
+                self._study.tell(trial.number, state=TrialState.FAIL)
         while len(self._trials()) < self._settings.search.trials:
             # What is chosen follows from the number, not from how often the search was resumed.
             key = [len(self._trials()), self._settings.search.seed]
@@ -138,7 +143,11 @@ class Search:
         return self._space.job(self._name(trial), dict(trial.params))
 
     def ended(self, job: Job, code: int) -> None:
-        """Tells how a trial ended; one that was stopped is resumed by the next start."""
+        """Tells the result of a trial; without one the next start runs it again, as a sweep does.
+
+        Raises:
+            ConfigError: its settings have an error, before any trial has had a result.
+        """
         self._codes[job.name] = code
         if code in STOPPED:
             return
@@ -149,19 +158,22 @@ class Search:
         if not code and value is not None:
             self._study.tell(number, value)
         elif not _is_locked(run_dir):  # else an earlier job of Slurm runs it
-            self._fail(number, code or 1)
-
-    def _fail(self, number: int, code: int) -> None:
-        self._study.set_user_attr(f"exit code {number}", code)
-        self._study.tell(number, state=TrialState.FAIL)
+            self._study.set_user_attr(f"exit code {number}", code or 1)
+            if code == 2 and not self._trials(TrialState.COMPLETE):
+                raise ConfigError(
+                    f"{job.name}: an error in its settings, which the trials after it would have, "
+                    f"too: see above, or {self._settings.run_dir}/jobs; give others, in another "
+                    "run_dir"
+                )
 
     def results(self) -> tuple[list[Job], list[int | None]]:
         """All trials, and their exit codes; None: not ended."""
         jobs = [self._job(trial) for trial in self._trials()]
         codes: dict[str, Any] = {self._name(t): 0 for t in self._trials(TrialState.COMPLETE)}
-        for trial in self._trials(TrialState.FAIL):
-            codes[self._name(trial)] = self._study.user_attrs.get(f"exit code {trial.number}", 1)
-        return jobs, [codes.get(job.name, self._codes.get(job.name)) for job in jobs]
+        for trial in self._trials(TrialState.RUNNING, TrialState.FAIL):
+            stored = self._study.user_attrs.get(f"exit code {trial.number}")
+            codes[self._name(trial)] = self._codes.get(self._name(trial), stored)
+        return jobs, [codes[job.name] for job in jobs]
 
     def report(self) -> str:
         """Draws search.png; returns what there is to say; empty if no trial has a result."""
@@ -185,9 +197,9 @@ class Search:
         best = (np.maximum if self._mode == "max" else np.minimum).accumulate(values)
         axes[0].plot(numbers, values, "o")
         axes[0].step(numbers, best, where="post", label="best so far")
-        failed = [trial.number for trial in self._trials(TrialState.FAIL)]
+        failed = sorted({trial.number for trial in self._trials()} - set(numbers))
         if failed:
-            axes[0].plot(failed, [max(values)] * len(failed), "rx", label="failed")
+            axes[0].plot(failed, [max(values)] * len(failed), "rx", label="no result")
         axes[0].legend(fontsize=7)
         axes[0].set(xlabel="trial", ylabel=self._metric)
         for panel, (key, kind) in zip(axes[1:], self._space.searched.items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Iterator, Sequence
 
+import numpy as np
 from optuna import distributions
 
 from ..errors import ConfigError
@@ -26,7 +27,6 @@ class Space:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         typed = dict(split_setting(argument) for argument in arguments)
-        self.arguments = sorted(arguments)
         values = {key: _values(key, text) for key, text in typed.items()}
         first = [f"{key}={texts[0]}" for key, texts in values.items() if texts]
         known = values_in(load_config(first))
@@ -36,12 +36,25 @@ class Space:
                 self.searched[key] = _between(key, text, known.get(key, 0.0))
             elif len(values[key]) > 1:
                 self.searched[key] = _one_of(key, text, values[key])
+        self.typed = {key: typed[key] for key in self.searched}
         self._fixed = [word for word in first if word.partition("=")[0] not in self.searched]
         if not self.searched:
             raise ConfigError(
                 "search.trials: nothing is searched; expected a setting with several values, such "
                 "as model=mlp,cnn or 'model.learning_rate=tag(log,interval(1e-4,1e-1))'"
             )
+
+    def size(self) -> float:
+        """The number of combinations; infinite if one of the settings is any number."""
+        sizes = [
+            len(each.choices)
+            if isinstance(each, distributions.CategoricalDistribution)
+            else (each.high - each.low) / each.step + 1
+            if isinstance(each, distributions.IntDistribution)
+            else math.inf
+            for each in self.searched.values()
+        ]
+        return float(np.prod(sizes))
 
     def job(self, name: str, params: dict[str, Any]) -> Job:
         """The run with these values of what is searched."""

@@ -62,6 +62,11 @@ def sweep(arguments: Sequence[str]) -> int:
                 pass
         if settings.search.trials:
             check_validation(configs[-1])
+    if settings.search.trials and space.size() <= settings.search.trials:
+        raise ConfigError(
+            f"search.trials={settings.search.trials}: there are {space.size():.0f} "
+            "combinations, which a search may repeat; without search.trials each is tried once"
+        )
     directory = settings.run_dir = settings.run_dir or new_directory("sweep")
     try:
         os.makedirs(os.path.join(directory, "jobs"), exist_ok=True)
