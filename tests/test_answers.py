@@ -155,9 +155,7 @@ def unrender(answer: str) -> str:
     return re.sub(r"\{\{ '(\{.)' \}\}", r"\1", answer)
 
 
-@pytest.mark.parametrize(
-    "examples", [6, pytest.param(40, marks=pytest.mark.tensorflow, id="many, for minutes")]
-)
+@pytest.mark.parametrize("examples", [6, pytest.param(40, marks=pytest.mark.tensorflow, id="many")])
 def test_any_name_is_text_and_stays_the_same(examples, small, bake_in, tmp_path):
     numbers = itertools.count()
 
