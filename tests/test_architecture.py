@@ -23,12 +23,12 @@ CONTRACTS = {
 LIMITS = {
     "files": 167,
     "lines": 14200,
-    "lines of the package": 11220,
+    "lines of the package": 11222,
     "lines above the engine": 1700,
     "lines of the commands": 287,
     "files of data, model and train": 25,
     "files of conf": 17,
-    "lines of tests": 453,
+    "lines of tests": 466,
     "lines to read": 800,
 }
 

@@ -140,6 +140,13 @@ def run_once(build: Callable[[], Any]) -> Any:
         return session.run(build())
 
 
+def dense(*batch: Any) -> Any:
+    """A batch whose sparse tensors are dense ones."""
+    return tf.nest.map_structure(
+        lambda x: tf.sparse.to_dense(x) if isinstance(x, tf.SparseTensor) else x, batch
+    )
+
+
 def iterate(build: Callable[[], tf.data.Dataset]) -> Iterator[Any]:
     """Builds a dataset in a graph of its own and gives its elements as NumPy arrays."""
     with tf.Graph().as_default(), tf.Session(config=CPU) as session:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...data.dataset import Dataset
-from ..input.elements import iterate
+from ..input.elements import dense, iterate, native
 from ..input.sizes import check_not_empty, lengths
 
 NUMBERS = "biuf"  # kinds of NumPy's types; all others are shown as text
@@ -71,7 +71,7 @@ def pictures(examples: Sequence[tuple[Any, str]], histogram: Sequence[int] = ())
 def _examples(dataset: Dataset, split: str) -> Iterator[tuple[Any, str]]:
     """The features of each example, and its labels as text."""
     training, names = split == dataset.training_split, getattr(dataset, "class_names", None)
-    for features, labels in iterate(lambda: dataset.batches(split, training)):
+    for features, labels in iterate(lambda: dataset.batches(split, training).map(native(dense))):
         for index in range(len(tf.nest.flatten(features)[0])):
             parts = (np.asarray(array[index]) for array in tf.nest.flatten(labels))
             values = [part.item() for part in parts if part.size == 1]

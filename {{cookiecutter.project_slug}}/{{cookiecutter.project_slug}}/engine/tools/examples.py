@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from ..input.bad_records import locate_bad_record
+from ..input.elements import dense
 from ..loop.evaluation import Evaluation
 from .predictions import check_one_each
 from .restored import Restored
@@ -43,14 +44,10 @@ def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Exa
         evaluation = Evaluation(restored.model, restored.dataset, split, batches)
         prediction = flat(restored.model.predict(evaluation.outputs))
         batch = (evaluation.features, evaluation.labels, prediction)
-        batch = tf.nest.map_structure(_dense, batch)
+        batch = dense(*batch)
         with restored.session() as session:
             evaluation.run(session, fetches=batch, seen=found.append)
     return [example for arrays in found for example in _each(arrays, restored.model.name)]
-
-
-def _dense(tensor: Any) -> tf.Tensor:
-    return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
 
 
 def _each(batch: Any, name: str) -> list[Example]:
