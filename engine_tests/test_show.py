@@ -109,6 +109,23 @@ def test_sequences_come_with_a_histogram_of_the_lengths_of_all_records():
     assert sorted(heights)[-9:] == [10] * 9
 
 
+class Sparse(Words):
+    """The same, as sparse features."""
+
+    def convert(self, record):
+        return tf.sparse.from_dense(record), tf.reduce_max(record, axis=1) + 1
+
+
+def test_sparse_features_are_drawn_as_dense_ones():
+    dense, sparse = (contact_sheet(data(batch_size=9), "test", 9) for data in (Words, Sparse))
+    for one, other in zip(dense.axes, sparse.axes):
+        assert one.get_title() == other.get_title()
+        assert [len(line.get_ydata()) for line in one.lines] == [
+            len(line.get_ydata()) for line in other.lines
+        ]
+    assert len(sparse.axes) == len(dense.axes)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
