@@ -72,7 +72,7 @@ bad_names = (
 
 
 def property_test(examples: int):
-    """Settings of a test with so many cases: the same in each run, and nothing written."""
+    """Settings of a test with n cases: the same in each run, and nothing written."""
     quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
     return settings(
         **{"max_examples": examples, "derandomize": True, "database": None},

@@ -171,7 +171,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site() -> dict[str, Page]:
-    """The documentation, built anew: page -> what is in it."""
+    """The documentation, built from nothing: page -> what is in it."""
     done = subprocess.run(["make", "docs"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout + done.stderr

@@ -27,7 +27,7 @@ from .jobs import STOPPED, Job, launch, slurm_executor
 def sweep(arguments: Sequence[str]) -> int:
     """Runs all combinations of `["model=mlp,cnn", "seed=1,2"]`; returns the worst exit code.
 
-    With `search.trials=20` it runs so many, chosen by Optuna; returns 0 if one has a result.
+    With `search.trials=n` it runs n, chosen by Optuna; returns 0 if one has a result.
 
     The settings of conf/sweep.yaml say how, and `run_dir=...` where: below one directory, which at
     the end holds `results.csv`. If it exists, its runs are resumed.

@@ -28,7 +28,7 @@ def what_it_does(file: pathlib.Path) -> str:
 
 
 def main() -> int:
-    """Starts Python anew, so that signals, exit codes and the run's record are those of `-m`."""
+    """Runs `python -m` in its own place, so that signals, exit codes and the run's record are those of `-m`."""
     words, package = sys.argv[1:], ROOT.name
     if words and words[0] in commands():
         command = [sys.executable, "-m", f"{package}.{words[0]}", *words[1:]]

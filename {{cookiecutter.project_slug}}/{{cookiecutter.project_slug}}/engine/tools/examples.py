@@ -33,7 +33,7 @@ def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Exa
     Args:
         restored: the model and its dataset.
         split: default the one that is evaluated while training.
-        batches: the first so many; 0 is all, which then have to fit into memory.
+        batches: the first n; 0 is all, which then have to fit into memory.
 
     Raises:
         UserError: as `evaluate` does.
