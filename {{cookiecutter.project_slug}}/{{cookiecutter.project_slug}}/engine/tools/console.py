@@ -28,7 +28,7 @@ def what_it_does(file: pathlib.Path) -> str:
 
 
 def main() -> int:
-    """Runs `python -m` in its own place, so that signals, exit codes and the run's record are those of `-m`."""
+    """Becomes `python -m`, so that signals, exit codes and the run's record are those of `-m`."""
     words, package = sys.argv[1:], ROOT.name
     if words and words[0] in commands():
         command = [sys.executable, "-m", f"{package}.{words[0]}", *words[1:]]
