@@ -37,8 +37,8 @@ EXAMPLE_FILES = """
 CLUSTER_FILES = """
     {package}/launch.py {package}/conf/trainer/cluster.yaml {package}/engine/cluster
     docs/many_machines.md
-    .dockerignore deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile deploy/tf2.Dockerfile
-    deploy/tfjob.yaml deploy/slurm.sh
+    .dockerignore deploy/tf1-cpu.Dockerfile deploy/tf1-gpu.Dockerfile
+    deploy/tf1-nvidia.Dockerfile deploy/tf2.Dockerfile deploy/tfjob.yaml deploy/slurm.sh
 """
 
 unwanted = [Path(file) for file, service in CI_FILES.items() if service != CI]

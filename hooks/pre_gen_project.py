@@ -48,18 +48,21 @@ INSTALLED_NAMES = """
     hydra_plugins idna importlib_metadata importlib_resources iniconfig jwt keras keras_applications
     keras_preprocessing kiwisolver libclang mako markdown markdown_it markdown_it_py markdown_py
     markupsafe matplotlib mdurl ml_dtypes mlflow mlflow_skinny mlp mpl_toolkits namex normalizer
-    numpy oauthlib omegaconf opentelemetry opentelemetry_api opentelemetry_exporter_http_transport
-    opentelemetry_exporter_otlp_common opentelemetry_exporter_otlp_proto_common
-    opentelemetry_exporter_otlp_proto_http opentelemetry_proto opentelemetry_sdk
-    opentelemetry_semantic_conventions opt_einsum optree optuna packaging pasta pillow pip pip3
-    pkg_resources platformdirs pluggy protobuf psutil py pyasn1 pyasn1_modules pycparser pydantic
-    pydantic_core pydevd_plugins pyftmerge pyftsubset pygmentize pygments pygrun pyjwt pylab
-    pylint_plugins pyparsing pytest python python3 python_dateutil python_dotenv pytz pyyaml
-    requests rich saved_model_cli sentry_sdk setproctitle setuptools six smmap sqlalchemy sqlformat
-    sqlparse starlette submitit tabulate tensorboard tensorboard_data_server tensorflow
-    tensorflow_core tensorflow_estimator termcolor tf_keras tf_upgrade_v2 tflite_convert toco
-    toco_from_protos tomli tqdm ttx typing_extensions typing_inspection tzdata urllib3 uvicorn wandb
-    wb werkzeug wheel wrapt xxhash yaml zipp
+    numpy nvidia nvidia_cublas_cu12 nvidia_cuda_cupti_cu12 nvidia_cuda_nvcc_cu12
+    nvidia_cuda_nvrtc_cu12 nvidia_cuda_runtime_cu12 nvidia_cudnn_cu12 nvidia_cufft_cu12
+    nvidia_curand_cu12 nvidia_cusolver_cu12 nvidia_cusparse_cu12 nvidia_nccl_cu12
+    nvidia_nvjitlink_cu12 oauthlib omegaconf opentelemetry opentelemetry_api
+    opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
+    opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions opt_einsum optree
+    optuna packaging pasta pillow pip pip3 pkg_resources platformdirs pluggy protobuf psutil py
+    pyasn1 pyasn1_modules pycparser pydantic pydantic_core pydevd_plugins pyftmerge pyftsubset
+    pygmentize pygments pygrun pyjwt pylab pylint_plugins pyparsing pytest python python3
+    python_dateutil python_dotenv pytz pyyaml requests rich saved_model_cli sentry_sdk setproctitle
+    setuptools six smmap sqlalchemy sqlformat sqlparse starlette submitit tabulate tensorboard
+    tensorboard_data_server tensorflow tensorflow_core tensorflow_estimator termcolor tf_keras
+    tf_upgrade_v2 tflite_convert toco toco_from_protos tomli tqdm ttx typing_extensions
+    typing_inspection tzdata urllib3 uvicorn wandb wb werkzeug wheel wrapt xxhash yaml zipp
 """
 
 # Directories next to the package in the emitted project; build and dist are made by packaging it.

@@ -1,7 +1,7 @@
 # TensorFlow 1.15 on GPUs. hadolint finds nothing; it was never built, for want of Docker.
 #   docker build -f deploy/tf1-gpu.Dockerfile -t {{ cookiecutter.project_slug }}:tf1-gpu .
 # The base is TensorFlow's own image of January 2021: Ubuntu 18.04 with CUDA 10.0 and cuDNN 7, for which
-# tensorflow-gpu is built. They run on GPUs up to Turing (2018); for newer ones take tf2.Dockerfile.
+# tensorflow-gpu is built. They run on GPUs up to Turing (2018); for newer ones take tf2.Dockerfile, or tf1-nvidia.Dockerfile.
 FROM tensorflow/tensorflow:1.15.5-gpu
 WORKDIR /project
 # NVIDIA has changed the key of its package lists since; nothing is needed from there. The image's Python is 3.6.

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 WINDOWS = os.name == "nt"
 CONFIG = "pyvenv.cfg"  # every environment has it
 MARK, STARTED = ".complete", ".incomplete"  # ours has one of these
+LIBRARY = "Lib" if WINDOWS else os.path.join("lib", "python3.*")
 REPLACED = ".replaced"  # added to the name of the old one until the new one is complete
 # Under LANG=C, Python 3.7 misreads an environment's non-ASCII path; pip and protobuf then fail.
 UTF8_PATHS = (
@@ -70,13 +71,22 @@ def pip_install(venv: str, what: List[str], timeout: Optional[float] = None) -> 
     must(command, f"pip install {what[-1]}", timeout)
 
 
-def make_venv(command: List[str], venv: str) -> None:
-    """Make an environment with pip, for the interpreter that the command starts."""
+def make_venv(command: List[str], venv: str, paths: Optional[List[str]] = None) -> None:
+    """Make an environment with pip, for the interpreter that the command starts.
+
+    paths: folders whose packages it sees, too; pip may be one of them.
+    """
     must([*command, "-I", "-m", "venv", "--without-pip", venv], f"{command[0]} -m venv")
     site_packages = os.path.join(venv, "lib", "python3.7", "site-packages")
     if os.path.isdir(site_packages):
         with open(os.path.join(site_packages, "utf8_paths.pth"), "w") as file:
             file.write(UTF8_PATHS)
+    for site_packages in glob.glob(os.path.join(glob.escape(venv), LIBRARY, "site-packages")):
+        if paths:
+            with open(os.path.join(site_packages, "installed.pth"), "w", encoding="ascii") as file:
+                file.write(f"import site; list(map(site.addsitedir, {paths!a}))\n")
+    if paths and not run([interpreter(venv), "-I", "-m", "pip", "--version"])[0]:
+        return
     # Not by venv, which would hide why it failed.
     ensurepip = ["-I", "-m", "ensurepip", "--upgrade", "--default-pip"]
     must([interpreter(venv), *ensurepip], f"{command[0]} -m ensurepip")
@@ -96,8 +106,7 @@ def add_project(venv: str, root: str) -> None:
     may serve several projects.
     """
     venv, root = os.path.realpath(venv), os.path.realpath(root)
-    library = "Lib" if WINDOWS else os.path.join("lib", "python3.*")
-    for site_packages in glob.glob(os.path.join(glob.escape(venv), library, "site-packages")):
+    for site_packages in glob.glob(os.path.join(glob.escape(venv), LIBRARY, "site-packages")):
         if venv.startswith(os.path.join(root, "")):
             with open(os.path.join(site_packages, "project.pth"), "w") as file:
                 file.write(os.path.relpath(root, site_packages) + "\n")

@@ -1,7 +1,7 @@
 """Starts a whole cluster on this machine, to rehearse what runs on many.
 
-    python -m <package>.launch --ps 1 --workers 2 data=digits trainer.last_step=500
-    python -m <package>.launch --ps 2 --workers 3 --evaluator run_dir=runs/x
+    python -m <package>.launch --workers 2 data=digits trainer.last_step=500    in step
+    python -m <package>.launch --ps 2 --workers 3 --evaluator run_dir=runs/x    asynchronous
     python -m <package>.launch --restarts 2 ...    start again who was killed, as Kubernetes does
 
 The first worker is the chief. All take the settings that follow, and trainer=cluster; run_dir is a
@@ -18,6 +18,7 @@ import ctypes
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,13 +27,15 @@ import threading
 import time
 from typing import Any, Callable, Iterator, Sequence
 
-from .engine.errors import ConfigError
+from .engine.errors import ConfigError, RunError
 from .engine.run.files import new_directory
+from .engine.run.machine import RUNS, runs
 from .engine.settings.config import load_config
 from .engine.tools.command import run_command
 
 logger = logging.getLogger(__name__)
 
+PORTS = range(20000, 32000)  # below those that systems give to connections, which may take one
 END_SECS = 60.0  # how long the others may stay after the chief has ended, or after a signal
 ECHO_SECS = 0.3  # within which a terminal that is closed sends SIGHUP twice
 
@@ -45,10 +48,16 @@ class Process:
         command: what to run.
         config: TF_CONFIG for it.
         restarts: how often it starts again after a signal has killed it.
+        sharing: how many processes hold the data on this machine.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], config: dict[str, Any], restarts: int = 0
+        self,
+        name: str,
+        command: Sequence[str],
+        config: dict[str, Any],
+        restarts: int = 0,
+        sharing: int = 1,
     ) -> None:
         self.name = name
         self.code: int | None = None  # None while it runs
@@ -59,6 +68,7 @@ class Process:
             "TF_CPP_MIN_LOG_LEVEL": "2",
             **os.environ,
             "TF_CONFIG": json.dumps(config),
+            RUNS: str(runs() * sharing),
             "PYTHONUNBUFFERED": "1",
         }
         self._start()
@@ -115,19 +125,27 @@ class Process:
 def launch(arguments: list[str]) -> int:
     """Starts the processes and waits for them; returns the worst exit code."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--ps", type=int, default=1)
+    parser.add_argument("--ps", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--evaluator", action="store_true")
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("settings", nargs="*")
     given = parser.parse_intermixed_args(arguments)
-    if min(given.ps, given.workers) < 1:
-        raise ConfigError(f"found --ps {given.ps} --workers {given.workers}; expected 1 or more")
+    if given.ps < 0 or given.workers < 1:
+        found = f"--ps {given.ps} --workers {given.workers}"
+        raise ConfigError(f"found {found}; expected 0 or more, and 1 or more")
+    if given.evaluator and not given.ps:
+        raise ConfigError(
+            "found --evaluator without --ps; workers in step evaluate by themselves, so leave it "
+            "out, or add --ps 1"
+        )
     package = __name__.rpartition(".")[0] or __package__
     command = [sys.executable, "-m", f"{package}.train", *complete(given.settings)]
 
     places = free_addresses(given.ps + given.workers)
-    cluster = {"worker": places[given.ps :], "ps": places[: given.ps]}
+    cluster = {"worker": places[given.ps :]}
+    if given.ps:
+        cluster["ps"] = places[: given.ps]
     roles = [(job, index) for job in cluster for index in range(len(cluster[job]))]
     roles += [("evaluator", 0)] if given.evaluator else []
     processes: list[Process] = []
@@ -135,7 +153,8 @@ def launch(arguments: list[str]) -> int:
     try:
         for job, index in roles:
             config = {"cluster": cluster, "task": {"type": job, "index": index}}
-            processes.append(Process(f"{job} {index}", command, config, given.restarts))
+            name = f"{job} {index}"
+            processes.append(Process(name, command, config, given.restarts, given.workers))
         return outcome(processes, received)
     finally:  # whatever happened, nobody stays
         for process in processes:
@@ -158,11 +177,15 @@ def complete(settings: Sequence[str]) -> list[str]:
 
 def free_addresses(number: int) -> list[str]:
     """As many addresses of this machine that are free."""
+    found: list[str] = []
     with contextlib.ExitStack() as open_:
-        sockets = [open_.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+        for port in random.sample(PORTS, len(PORTS)):
+            with contextlib.suppress(OSError):
+                open_.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(f"127.0.0.1:{port}")
+            if len(found) == number:
+                return found
+    raise RunError(f"127.0.0.1: found no free port in {PORTS}; is a network there?")
 
 
 def note_signals() -> list[int]:

@@ -24,9 +24,11 @@ def show(arguments: list[str]) -> int:
     from .engine.input.bad_records import locate_bad_record
     from .engine.input.sizes import summary
     from .engine.input.source import splits_of
-    from .engine.run.files import atomic_write
-    from .engine.tools.contact_sheet import contact_sheet
+    from .engine.run.devices import session_config, set_up_devices
+    from .engine.run.files import check_target
+    from .engine.tools.contact_sheet import contact_sheet, write_picture
 
+    set_up_devices(session_config(gpus="none"))  # a run on the GPU keeps all of it
     dataset = instantiate(config.data)
     split = config.split or dataset.training_split
     if split not in splits_of(dataset) or config.examples < 1:
@@ -35,10 +37,9 @@ def show(arguments: list[str]) -> int:
             f"{', '.join(splits_of(dataset))}, and 1 or more"
         )
     dataset.prepare()
+    check_target(config.file, dataset, ".png")
     with locate_bad_record(dataset, split):
-        figure = contact_sheet(dataset, split, config.examples)
-        with atomic_write(config.file) as file:
-            figure.savefig(file, format="png", bbox_inches="tight")
+        write_picture(contact_sheet(dataset, split, config.examples), config.file)
         print(f"{split}: {config.file}")
         print(summary(dataset))
     return 0

@@ -52,10 +52,14 @@ class Arrays(Dataset):
             shapes[self.paths[0].replace("{split}", split)] = features.shape[1:]
             path = self.paths[1].replace("{split}", split)
             if labels.shape != features.shape[:1] or labels.dtype.kind not in "iu":
+                advice = 'convert them, as by labels.astype("int64")'
+                if len(labels) != len(features):
+                    advice = "the lengths differ, so find out which label belongs to which example"
+                elif labels.ndim > 1:
+                    advice = "convert them, as by numpy.argmax(labels, 1) or labels.ravel()"
                 raise DataError(
                     f"{path}: found {labels.dtype} of shape {labels.shape}, expected integers of "
-                    f"shape {features.shape[:1]}, one for each example of the features; convert "
-                    "them, as by numpy.argmax(labels, 1) or labels.ravel()"
+                    f"shape {features.shape[:1]}, one for each example of the features; {advice}"
                 )
         check_same_shape(shapes)
 
@@ -122,11 +126,14 @@ def map_array(path: str) -> np.memmap:
             shape, fortran_order, dtype = getattr(np.lib.format, read)(file)
             if not shape or 0 in shape:
                 raise ValueError(f"found shape {shape}, expected one example or more")
-            if fortran_order or dtype.name not in DTYPES:
-                raise ValueError(
-                    f"found {dtype} of shape {shape}{' in Fortran order' * fortran_order}; "
-                    f"expected examples in C order of a type in {', '.join(DTYPES)}"
+            if dtype.name not in DTYPES:
+                raise DataError(
+                    f"{path}: found {dtype} of shape {shape}, expected numbers of a type in "
+                    f"{', '.join(DTYPES)}; save it again, by numpy.save (or savez) of "
+                    'array.astype("int64") or, for features, array.astype("float32")'
                 )
+            if fortran_order:
+                raise ValueError(f"found shape {shape} in Fortran order, expected C order")
             return np.memmap(file, dtype, "r", file.tell(), shape)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a readable file") from None

@@ -16,35 +16,53 @@ from ..engine.input.random_numbers import uniform
 from .mnist import MNIST
 
 SHIFT, CROP, FLIP, NOISE = range(1, 5)  # streams: random numbers that do not depend on each other
+EDGE = 1e-3  # of a pixel
 
 
-def shift(images: tf.Tensor, keys: tf.Tensor, pixels: int) -> tf.Tensor:
-    """Moves each image vertically and horizontally by up to `pixels`; the edges become 0."""
-    _, rows, columns, _ = images.shape.as_list()
-    edges = [pixels, pixels]
-    padded = tf.pad(images, [[0, 0], edges, edges, [0, 0]])
-    first = tf.cast(uniform(keys, [2], SHIFT) * (2 * pixels + 1), tf.int32)
-    moved = tf.gather(padded, first[:, :1] + tf.range(rows), batch_dims=1)
-    return tf.gather(moved, first[:, 1:] + tf.range(columns), axis=2, batch_dims=1)
-
-
-def crop(images: tf.Tensor, keys: tf.Tensor, least: float) -> tf.Tensor:
-    """Crops at random, and enlarges to the image's size.
+def warp(
+    images: tf.Tensor, keys: tf.Tensor, shift: int = 0, crop: float = 1.0, flip: bool = False
+) -> tf.Tensor:
+    """Shifts, crops and mirrors each image, all at once; what was beyond its edges is 0.
 
     Args:
         images, keys: see above.
-        least: the share of the height and width that is kept is drawn from this to 1.
+        shift: the most pixels to move by, vertically and horizontally.
+        crop: the share of the height and width that is kept, and enlarged by linear interpolation,
+            is drawn from this to 1; 1 leaves the pixels as they are.
+        flip: whether to mirror every other image, left to right.
     """
-    size, top, left = tf.unstack(uniform(keys, [3], CROP), axis=1)
-    size = least + (1 - least) * size
-    top, left = top * (1 - size), left * (1 - size)
-    boxes = tf.stack([top, left, top + size, left + size], axis=1)
-    return tf.image.crop_and_resize(images, boxes, tf.range(tf.size(keys)), images.shape[1:3])
+    rows, columns, _ = images.shape.as_list()[1:]
+    size = tf.constant([rows - 1, columns - 1], tf.float32)  # from the first pixel to the last
+    share, place = tf.split(uniform(keys, [3], CROP), [1, 2], axis=1)
+    share = crop + (1 - crop) * share
+    first = tf.floor(uniform(keys, [2], SHIFT) * (2 * shift + 1)) - shift
+    if crop < 1:  # rounding must not lead beyond an edge, where there is nothing
+        first, size = first + EDGE, size - 2 * EDGE
+    first += place * (1 - share) * size
+    corners = tf.concat([first, first + share * size], axis=1)  # top, left, bottom, right
+    if flip:
+        mirrored = tf.gather(corners, [0, 3, 2, 1], axis=1)
+        corners = tf.where(uniform(keys, stream=FLIP) < 0.5, mirrored, corners)
+    if crop == 1:
+        return _moved(images, tf.cast(corners, tf.int32))
+    boxes = corners / tf.tile(tf.maximum(size + 2 * EDGE, 1), [2])
+    return tf.image.crop_and_resize(images, boxes, tf.range(tf.size(keys)), [rows, columns])
 
 
-def flip(images: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """Mirrors every other image, left to right."""
-    return tf.where(uniform(keys, stream=FLIP) < 0.5, tf.reverse(images, [2]), images)
+def _moved(images: tf.Tensor, corners: tf.Tensor) -> tf.Tensor:
+    """The pixels from corner to corner, int32 [batch, 4]: top, left, bottom, right."""
+    _, rows, columns, channels = images.shape.as_list()
+    top, left, _, right = tf.unstack(corners[:, :, tf.newaxis], axis=1)
+
+    def offsets(places: tf.Tensor, count: int, each: int) -> tf.Tensor:
+        outside = tf.cast((places < 0) | (places >= count), tf.int32)
+        return places * each - outside * 2**29  # below 0: a batch has fewer pixels
+
+    down = offsets(top + tf.range(rows), rows, columns)
+    across = offsets(left + tf.sign(right - left) * tf.range(columns), columns, 1)
+    down += 1 + rows * columns * tf.range(tf.shape(images)[0])[:, tf.newaxis]
+    pixels = tf.concat([tf.zeros([1, channels]), tf.reshape(images, [-1, channels])], axis=0)
+    return tf.gather(pixels, tf.maximum(down[:, :, tf.newaxis] + across[:, tf.newaxis], 0))
 
 
 def noise(images: tf.Tensor, keys: tf.Tensor, deviation: float) -> tf.Tensor:
@@ -91,12 +109,7 @@ class AugmentedMNIST(MNIST):
         self, features: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Images float32 [batch, rows, columns, 1] and their labels -> the same."""
-        if self.shift:
-            features = shift(features, keys, self.shift)
-        if self.crop < 1:
-            features = crop(features, keys, self.crop)
-        if self.flip:
-            features = flip(features, keys)
+        features = warp(features, keys, self.shift, self.crop, self.flip)
         if self.noise:
             features = noise(features, keys, self.noise)
         return features, labels

@@ -7,7 +7,7 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..engine.input import sizes, source
+from ..engine.input import footprint, sizes, source
 from ..engine.input.batches import check_settings, read_batches
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
@@ -23,8 +23,8 @@ class Dataset:
         batch_size: examples in a batch.
         seed: together with the epoch, the key of the training order and of augmentation.
         memory_fraction: records below this share of the machine's memory are held there; 0 streams.
-        shuffle_buffer: streaming: records that the next one is drawn from, part of checkpoints.
-        parallel_calls: batches (streaming: also files and records) worked on at a time.
+        shuffle_buffer, shuffle_mb: streaming: records, and MB (0: any), that one is drawn from.
+        parallel_calls: files, records and batches worked on at a time; 0: one for each core.
         balance: 1 takes each class equally often: records are repeated, or skipped (streaming).
         buckets: ascending lengths, for records with `padding`: a batch holds records between two.
         validation_share, stratify: of the training records (of each class) to evaluate on instead.
@@ -42,7 +42,8 @@ class Dataset:
         seed: int = 1,
         memory_fraction: float = 0.25,
         shuffle_buffer: int = 10000,
-        parallel_calls: int = 2,
+        shuffle_mb: int = 64,
+        parallel_calls: int = 0,
         balance: float = 0.0,
         buckets: Sequence[int] = (),
         validation_share: float = 0.0,
@@ -51,7 +52,7 @@ class Dataset:
         self.batch_size = batch_size
         self.seed = seed
         self.memory_fraction = memory_fraction
-        self.shuffle_buffer = shuffle_buffer
+        self.shuffle_buffer, self.shuffle_mb = shuffle_buffer, shuffle_mb
         self.parallel_calls = parallel_calls
         self.balance = balance
         self.buckets = list(buckets)
@@ -90,8 +91,7 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__}.convert must be implemented")
 
     def augment(self, features: Nest, labels: Nest, keys: tf.Tensor) -> tuple[Nest, Nest]:
-        """A training batch, as `convert` returned it -> the same, changed at random, by
-        `random_numbers.uniform` of the keys, int64 [batch]: a restart draws the same."""
+        """A training batch -> one changed by `random_numbers.uniform` of keys, int64 [batch]."""
         return features, labels
 
     def label(self, *record: Nest) -> tf.Tensor:
@@ -112,7 +112,7 @@ class Dataset:
 
     def bytes_in_memory(self, split: str) -> int | None:
         """What a split's records take, by its files or the shapes of its arrays; None: unknown."""
-        return source.remembered(self, "bytes_in_memory", split, sizes.bytes_in_memory)
+        return source.remembered(self, "bytes_in_memory", split, footprint.bytes_in_memory)
 
     def describe_bad_record(self, path: str, number: int, problem: str) -> str:
         """The error about the number-th record of a file, from 1."""
@@ -133,7 +133,7 @@ class Dataset:
 
     def in_memory(self, split: str) -> bool:
         """Whether a split's records are held in memory for training."""
-        return sizes.fits_in_memory(self, split)
+        return footprint.fits_in_memory(self, split)
 
     def overrides(self, name: str) -> bool:
         """Whether the subclass has a method of its own."""

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ConfigError, DataError
 from ..engine.input.images import images_below, read_image
+from ..engine.input.source import remembered
 from .dataset import Dataset
 
 
@@ -38,12 +39,11 @@ class Images(Dataset):
             found = f"{self.image_shape}, expected sizes above 0, and 1 or 3 channels"
             raise ConfigError(f"data: found height, width, channels {found}")
         self.classes = classes
-        self._files: dict[str, list[str]] = {}
 
     def prepare(self) -> None:
         """Checks that each split has images of the same classes; raises DataError."""
         for split in self.splits:
-            names = sorted(set(self._folders(split)))
+            names = self._names(split)
             if names != self.class_names or len(names) != self.classes:
                 raise DataError(
                     f"{self.directory}/{split}: found images of {len(names)} classes ("
@@ -54,7 +54,10 @@ class Images(Dataset):
     @property
     def class_names(self) -> list[str]:
         """The names of the training split's folders, sorted."""
-        return sorted(set(self._folders(self.training_split)))
+        return remembered(self, "class_names", self.training_split, Images._names)
+
+    def _names(self, split: str) -> list[str]:
+        return sorted(set(self._folders(split)))
 
     def _folders(self, split: str) -> list[str]:
         start = len(os.path.join(self.directory, split, ""))
@@ -62,12 +65,7 @@ class Images(Dataset):
 
     def files(self, split: str) -> list[str]:
         """The paths of all images of a split, sorted; raises DataError if there are none."""
-        if split not in self._files:
-            self._files[split] = images_below(os.path.join(self.directory, split))
-            if not self._files[split]:
-                place = f"{self.directory}/{split}/<class>/*"
-                raise DataError(f"{place}: found no image; put them there or set data.directory")
-        return self._files[split]
+        return remembered(self, "files", split, lambda *_: images_below(self.directory, split))
 
     def read(self, path: tf.Tensor) -> tf.data.Dataset:
         """The path itself: it alone goes through the shuffle buffer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import numbers
 import re
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 OTHER_GRAPH = "must be from the same graph"
 # What TensorFlow says -> what to do about it; the first that is found counts.
@@ -76,8 +76,15 @@ def explained(what: str, kind: type[UserError], *known: str) -> Iterator[None]:
 
 
 def check_at_least(least: float, place: str, **values: Any) -> None:
-    """Raises ConfigError if one of the values, or of its numbers, is below the least."""
+    """Raises ConfigError if one of the values, or of its numbers, is below the least.
+
+    If that is an integer, so must they be.
+    """
+    kind: Any = numbers.Integral if isinstance(least, int) else numbers.Real
     for name, value in values.items():
-        found: list[Any] = [value] if isinstance(value, numbers.Number) else list(value)
+        found = [*value] if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        if not all(isinstance(each, kind) and not isinstance(each, bool) for each in found):
+            expected = f"{'integers' if isinstance(least, int) else 'numbers'}, {least} or more"
+            raise ConfigError(f"{place}: found {name}={value!r}; expected {expected}")
         if not found or min(found) < least:
             raise ConfigError(f"{place}: found {name}={value}; expected {least} or more")

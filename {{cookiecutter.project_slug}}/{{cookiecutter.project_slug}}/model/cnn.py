@@ -7,7 +7,7 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ConfigError, check_at_least
-from ..engine.graph.checks import image_shape
+from ..engine.graph.contract import image_shape
 from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
 

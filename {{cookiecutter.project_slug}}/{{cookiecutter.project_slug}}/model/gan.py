@@ -8,9 +8,10 @@ from typing import Any, Callable, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ModelError, check_at_least
-from ..engine.graph.checks import image_shape
+from ..engine.graph.contract import image_shape
 from ..engine.graph.dropout import completed_steps
 from ..engine.graph.optimize import Optimization, guard
+from ..engine.graph.per_example import drawn_for_part
 from .dcgan import Discriminator, Generator
 from .model import Losses, Model, Nest
 
@@ -113,4 +114,7 @@ class GAN(Model):
     def _noise(self, count: Any, step: Any) -> tf.Tensor:
         """Normal float32 [count, latent], the same for the same step."""
         key = [tf.cast(number, tf.int64) for number in (tf.get_default_graph().seed or 0, step)]
-        return tf.random.stateless_normal([count, self.latent], seed=tf.stack(key))
+        return drawn_for_part(
+            lambda shape: tf.random.stateless_normal(shape, seed=tf.stack(key)),
+            [count, self.latent],
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import check_at_least
+from ..engine.graph.contract import floats
 from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
 
@@ -38,5 +39,5 @@ class MLP(Classifier):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Features [batch, ...] -> logits float32 [batch, classes]."""
-        hidden = self.dense(self.flatten(tf.cast(inputs, tf.float32)))
+        hidden = self.dense(self.flatten(floats(self, inputs)))
         return self.logits(self.dropout(hidden, training=training))

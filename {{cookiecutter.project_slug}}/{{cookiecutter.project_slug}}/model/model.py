@@ -7,9 +7,9 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..engine.graph.checks import check_per_example
-from ..engine.graph.measures import Ratio
+from ..engine.graph.measures import Losses, Ratio, total
 from ..engine.graph.optimize import Optimization
-from ..engine.graph.step import GraphModel, Losses, Nest, total
+from ..engine.graph.step import GraphModel, Nest
 from ..engine.graph.warm_start import WarmStart
 from .losses import Loss
 from .schedules import Schedule, constant

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from ..engine.errors import ModelError, check_at_least
-from ..engine.graph.checks import image_shape
+from ..engine.graph.contract import image_shape
 from ..engine.graph.dropout import Dropout
 from .classifier import Classifier
 
@@ -79,8 +79,9 @@ class RNN(Classifier):
         return output, [output, cell]
 
     def _sequence_and_mask(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        if not isinstance(inputs, dict):
-            rows, columns, channels = image_shape(self, inputs.shape)
+        if not isinstance(inputs, dict) or not {"sequence", "length"} <= inputs.keys():
+            shape = tf.nest.map_structure(lambda array: array.shape, inputs)
+            rows, columns, channels = image_shape(self, shape)
             return tf.reshape(inputs, [-1, rows, columns * channels]), None
         sequence = inputs["sequence"]
         if sequence.dtype.is_integer != bool(self.vocabulary):

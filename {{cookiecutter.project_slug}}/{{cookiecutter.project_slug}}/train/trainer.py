@@ -81,7 +81,7 @@ class SessionTrainer(TrainerSettings):
     def _train(self, graph: TrainingGraph, run: Run, last_step: int) -> None:
         step = lifecycle.resume(self, run, graph, last_step)
         run.write_start()
-        hooks = graph.loop.hooks = self._hooks(graph, run, last_step)
+        hooks = graph.loop.hooks = [*graph.checks, *self._hooks(graph, run, last_step)]
         saved, batches_left = lifecycle.saved(hooks), False
         with lifecycle.closing(hooks), self._session(graph, run, hooks) as session, saved:
             while step < last_step and not session.should_stop():

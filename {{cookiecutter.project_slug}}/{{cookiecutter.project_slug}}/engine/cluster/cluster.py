@@ -84,9 +84,22 @@ class Cluster:
         return [task for task in self.tasks if task.job == "ps"]
 
     @property
+    def in_step(self) -> bool:
+        """Whether all compute each step together: nobody holds the variables for them."""
+        return not self.servers
+
+    @property
     def role(self) -> str:
         """What this process does: one of JOBS."""
         return "chief" if self.own == self.chief else self.own.job
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Job and index of this process as TensorFlow knows it: in step all are workers."""
+        trainers = self.trainers
+        if self.in_step and self.own in trainers:
+            return "worker", trainers.index(self.own)
+        return self.own.job, self.own.index
 
     @property
     def shard(self) -> tuple[int, int]:
@@ -96,6 +109,8 @@ class Cluster:
 
     def addresses(self) -> dict[str, dict[int, str]]:
         """Job -> index -> address, as tf.train.ClusterSpec takes it."""
+        if self.in_step:
+            return {"worker": {i: task.address for i, task in enumerate(self.trainers)}}
         jobs: dict[str, dict[int, str]] = {}
         for task in self.servers + self.trainers:
             jobs.setdefault(task.job, {})[task.index] = task.address
@@ -114,6 +129,8 @@ def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
         raise ConfigError("TF_CONFIG and PS_TASKS are both set; unset one of them")
     jobs, address = slurm_places(environment)
     tasks = tuple(Task(job, i, place) for job in jobs for i, place in enumerate(jobs[job]))
+    if len(tasks) == 1:
+        return None
     return Cluster(tasks, next(task for task in tasks if task.address == address))
 
 
@@ -145,8 +162,10 @@ def _from_tf_config(text: str) -> Cluster | None:
     if cluster.tasks == (task,) == tuple(cluster.trainers):
         return None
     numbers = {job: sum(task.job == job for task in cluster.tasks) for job in JOBS[:3]}
-    fits = numbers["ps"] and numbers["chief"] < 2 and cluster.trainers
-    _expect(fits, "cluster", numbers, "at least 1 ps, at most 1 chief, and a chief or workers")
+    fits = numbers["chief"] < 2 and cluster.trainers
+    _expect(fits, "cluster", numbers, "at most 1 chief, and a chief or workers")
+    follows = task.job == "evaluator" and cluster.in_step
+    _expect(not follows, "task", own, "no evaluator: workers without a ps evaluate by themselves")
     places = [task.address for task in cluster.tasks]
     shared = [str(task) for task in cluster.tasks if places.count(task.address) > 1]
     _expect(not shared, "cluster", shared, "an address for each")

@@ -43,19 +43,18 @@ class Role:
         self.last_step = 0  # set when it is known
         self._directory = os.path.abspath(run_dir)
         self.checkpoints = Run(self._directory).checkpoints
-        own = cluster.own
-        self._device = f"/job:{own.job}/task:{own.index}"
+        own, (job, index) = cluster.own, cluster.place
+        self._device = f"/job:{job}/task:{index}"
         if self.name == "evaluator":
             return
         self._spec = tf.train.ClusterSpec(cluster.addresses())
         try:
-            self.server = tf.train.Server(
-                self._spec, own.job, own.index, config=self.filtered(config)
-            )
+            self.server = tf.train.Server(self._spec, job, index, config=self.filtered(config))
         except tf.errors.OpError as error:
             raise RunError(f"{own}: cannot listen there: {error.message}") from None
         atexit.register(setattr, self, "server", None)  # TensorFlow 1.15 complains if later
-        logger.info("%s of %d trainers, %d ps", own, len(cluster.trainers), len(cluster.servers))
+        how = "in step" if cluster.in_step else f"{len(cluster.servers)} ps"
+        logger.info("%s of %d trainers, %s", own, len(cluster.trainers), how)
 
     def filtered(self, config: tf.ConfigProto) -> tf.ConfigProto:
         """The same, for servers and sessions that no other trainer can hold up."""
@@ -63,7 +62,9 @@ class Role:
         filtered.CopyFrom(config)
         if config.inter_op_parallelism_threads < 0:  # a server has no thread that calls it
             filtered.inter_op_parallelism_threads = 0
-        if self.name == "ps":
+        if self.cluster.in_step:  # which collectives need
+            filtered.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
+        elif self.name == "ps":
             filtered.device_count["GPU"] = 0
         else:
             filtered.device_filters.append("/job:ps")
@@ -76,7 +77,9 @@ class Role:
             return Run(self._directory)
         name = f"{self.name}-{self.cluster.own.index}"
         own = Run(os.path.join(self._directory, name), shared=True)
-        own.checkpoints, own.best = self.checkpoints, Run(self._directory).best
+        chief = Run(self._directory)
+        own.checkpoints, own.best, own.input = chief.checkpoints, chief.best, chief.input
+        own.chief = chief if self.cluster.in_step else None
         os.makedirs(own.directory, exist_ok=True)
         return own
 
@@ -91,7 +94,11 @@ class Role:
 
     @contextlib.contextmanager
     def placed(self) -> Iterator[None]:
-        """Inside of the `with`, variables go to the parameter servers and all else stays here."""
+        """Inside of the `with`, variables go to the parameter servers, if any; all else is here."""
+        if self.cluster.in_step:
+            with tf.device(self._device):
+                yield
+            return
         setter = tf.train.replica_device_setter(
             cluster=self._spec,
             worker_device=self._device,

@@ -14,7 +14,8 @@ VARIABLES = ("PROCID", "STEP_NUM_TASKS", "JOB_ID", "STEP_NODELIST", "STEP_TASKS_
 def slurm_places(environment: Mapping[str, str]) -> tuple[dict[str, list[str]], str]:
     """The cluster that PS_TASKS makes of a step, whose tasks otherwise train independently.
 
-    The first task is the chief, the next PS_TASKS hold the variables, the others are workers.
+    The first task is the chief, the next PS_TASKS hold the variables, the others are workers. With
+    PS_TASKS=0 nobody holds them: all train in step.
 
     Returns:
         Job -> addresses, and this task's.
@@ -34,10 +35,10 @@ def slurm_places(environment: Mapping[str, str]) -> tuple[dict[str, list[str]], 
     except ValueError:
         raise ConfigError(f"{found}: expected an integer, and counts as 2(x3),1") from None
     names = _host_names(nodes)
-    if not 1 <= servers < number or len(names) != len(counts) or sum(counts) != number:
+    if not 0 <= servers < number or len(names) != len(counts) or sum(counts) != number:
         raise ConfigError(
             f"{found}, SLURM_STEP_NUM_TASKS={number}, SLURM_STEP_NODELIST={nodes}: expected at "
-            "least 1 ps and another task, and a count for each node, which add up to all tasks"
+            "least 1 task besides the ps, and a count for each node, which add up to all tasks"
         )
     hosts = [name for name, count in zip(names, counts) for _ in range(count)]
     here = environment.get("SLURMD_NODENAME", hosts[rank])

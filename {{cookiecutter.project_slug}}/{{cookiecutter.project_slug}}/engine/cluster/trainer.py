@@ -1,4 +1,4 @@
-"""Trains as one process of a cluster, asynchronously, with parameter servers."""
+"""Trains as one process of a cluster: in step, or asynchronously with parameter servers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from ..loop.lifecycle import Hooks, last_step_of
 from ..loop.nan import NanHook
 from ..loop.stop import SignalHook
 from ..run.checkpoints import step_of
-from ..run.devices import start_threads
+from ..run.devices import set_up_devices
 from ..run.metrics import is_evaluated, last_metrics
 from ..run.run import Run
-from .cluster import read_cluster
+from .cluster import Cluster, read_cluster
 from .evaluator import evaluate_restored, restored_steps
+from .in_step import InStepTrainer
 from .leaving import SavedLastStepHook, serve
 from .role import Role
 from .session import ClusterSessionCreator
@@ -33,14 +34,16 @@ from .session import ClusterSessionCreator
 class ClusterTrainer(SessionTrainer):
     """A `SessionTrainer` whose process is what TF_CONFIG or Slurm says; without either, alone.
 
-    In a cluster there is one session.run per step: of an inner loop no gain was measured.
+    Without a parameter server workers train in step, see `InStepTrainer`. With one there is one
+    session.run per step: of an inner loop no gain was measured.
     """
 
     cluster_wait_secs: float = 300.0  # how long to wait for another process, then named
+    in_cluster = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, "trainer", cluster_wait_secs=self.cluster_wait_secs)
+        check_at_least(0.0, "trainer", cluster_wait_secs=self.cluster_wait_secs)
         self._role: Any = None  # None while this process trains alone
 
     def fit(self, model: Model, dataset: Dataset, config: str = "") -> dict[str, float]:
@@ -48,11 +51,14 @@ class ClusterTrainer(SessionTrainer):
         cluster = read_cluster()
         if cluster is None:
             return super().fit(model, dataset, config)
+        if cluster.in_step:
+            return self._fit_in_step(cluster, model, dataset, config)
         self._check(model)
         self.alone = False
         self.steps_per_loop = 1
         dataset.shard = cluster.shard
-        start_threads(self.session_config)  # before the server, which else would choose them
+        # Before the server, which else would choose the threads.
+        set_up_devices(self.session_config, self.deterministic)
         role = Role(cluster, self.session_config, self.run_dir, self.cluster_wait_secs)
         self._role = role
         if role.name in ("chief", "worker"):
@@ -69,6 +75,17 @@ class ClusterTrainer(SessionTrainer):
         self._check_not_stopped()
         return results
 
+    def _fit_in_step(
+        self, cluster: Cluster, model: Model, dataset: Dataset, config: str
+    ) -> dict[str, float]:
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        trainer = InStepTrainer(cluster=cluster, **settings)
+        try:
+            return trainer.fit(model, dataset, config)
+        finally:
+            self.directory, self._signals = trainer.directory, trainer._signals
+            self.alone = cluster.role == "chief"  # who says what comes next
+
     def _follow(self, model: Model, dataset: Dataset) -> dict[str, float]:
         """Evaluates the chief's checkpoints, and keeps the best; returns the last means."""
         role, split = self._role, dataset.evaluation_split
@@ -79,7 +96,7 @@ class ClusterTrainer(SessionTrainer):
             model.build_step(
                 *tf.data.make_initializable_iterator(dataset.batches(split)).get_next()
             )
-            evaluation = Evaluation(model, dataset, split, self.limit_batches)
+            evaluation = Evaluation(model, dataset, split, self.limit_batches, again=True)
             saver = tf.train.Saver()
             evaluate, best, _ = super()._evaluation_hooks(evaluation, saver, run, role.last_step)
             evaluate.begin()
@@ -99,6 +116,11 @@ class ClusterTrainer(SessionTrainer):
         """Raises ConfigError where a setting makes no sense in a cluster."""
         if not self.run_dir:
             raise ConfigError("run_dir: found none; in a cluster all need the same one, so set it")
+        if self.replicas > 1:
+            raise ConfigError(
+                f"trainer.replicas={self.replicas}: with parameter servers, each process has one "
+                "device; start a worker for each, or train on this machine alone"
+            )
         if self.patience:
             raise ConfigError(
                 "trainer.patience: nobody evaluates while a cluster trains; set it to 0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import re
-from typing import Any, Iterable
+from typing import Any, Container, Iterable
 
 import tensorflow.compat.v1 as tf
 
@@ -19,17 +19,20 @@ STATEFUL_RANDOM = re.compile(
 WRITES = re.compile(r"(Resource(Apply|Sparse|Scatter)|Assign|Apply|SparseApply|Scatter(?!Nd$))")
 
 
-def ancestors(targets: Iterable[tf.Operation], earlier: bool = False) -> set[tf.Operation]:
+def ancestors(
+    targets: Iterable[tf.Operation], earlier: bool = False, ends: Container[tf.Operation] = ()
+) -> set[tf.Operation]:
     """The targets and all operations that run when they do.
 
     Args:
         earlier: whether also what ran in iterations of loops before this one: whole bodies.
+        ends: operations whose own ancestors are left out.
     """
     queue = list(targets)
     seen = set(queue)
     while queue:
         operation = queue.pop()
-        if operation.type == "NextIteration" and not earlier:
+        if operation in ends or (operation.type == "NextIteration" and not earlier):
             continue  # leads to the iteration of the loop before this one
         inputs = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
         queue.extend(inputs - seen)
@@ -109,7 +112,7 @@ def check_stateless_random(targets: Iterable[tf.Operation]) -> None:
             raise ModelError(
                 f"{name} ({kind}) draws other numbers after a restart: {advice}in a model's call, "
                 "use the Dropout of this package (around an LSTM, not as its argument), or "
-                "tf.random.stateless_* keyed by completed_steps()"
+                "tf.random.stateless_* keyed by completed_steps(), see docs/your_own.md"
             )
 
 
@@ -231,13 +234,3 @@ def check_per_example(value: tf.Tensor, what: str, outputs: Any = ()) -> tf.Tens
             "Ratio(numerators, denominators) of engine/graph/measures.py"
         )
     return value
-
-
-def image_shape(model: tf.keras.layers.Layer, features: Any) -> list[int]:
-    """The rows, columns and channels of features of that shape; raises ModelError for others."""
-    if not isinstance(features, tf.TensorShape) or features.rank != 4:
-        raise ModelError(
-            f"{model.name}: found features {tf.nest.map_structure(str, features)}, expected images "
-            "[batch, rows, columns, channels]; choose another model or data"
-        )
-    return features.as_list()[1:]

@@ -9,11 +9,13 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
+from .per_example import drawn_for_part
 
 
 def completed_steps() -> tf.Tensor:
     """The number of completed steps, int64 []: a key for random numbers that a restart repeats."""
-    return tf.train.get_or_create_global_step().read_value()
+    with tf.device(None):  # where the step is, whatever replica asks
+        return tf.train.get_or_create_global_step().read_value()
 
 
 # Graph -> name -> the layers that drop there under this name, in the order of their first calls.
@@ -25,7 +27,8 @@ class Dropout(tf.keras.layers.Layer):
 
     Stock dropout draws from a state that no checkpoint holds; this one is keyed by the graph's
     seed, the layer's name and the step, and of layers with one name by their order. A layer called
-    twice in one step uses one mask: take two layers for two masks. Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
+    twice in one step uses one mask: take two layers for two masks. Replicas take their rows of the
+    mask of the whole batch. Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
 
     Args:
         rate: the probability of dropping an input (NOT of keeping it, as it is in the second
@@ -53,5 +56,8 @@ class Dropout(tf.keras.layers.Layer):
         name = self.name + f":{named.index(self)}" * (self is not named[0])
         seed = (tf.get_default_graph().seed or 0) ^ zlib.crc32(name.encode())
         key = tf.stack([tf.constant(seed, tf.int64), completed_steps()])
-        kept = tf.random.stateless_uniform(tf.shape(inputs), seed=key) >= self.rate
+        drawn = drawn_for_part(
+            lambda shape: tf.random.stateless_uniform(shape, seed=key), tf.shape(inputs)
+        )
+        kept = drawn >= self.rate
         return inputs * tf.cast(kept, inputs.dtype) / (1 - self.rate)

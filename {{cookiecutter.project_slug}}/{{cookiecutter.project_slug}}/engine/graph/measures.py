@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, Dict, NamedTuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError, explained
-from .checks import ancestors, check_no_pairs, check_per_example
+from .checks import WRITES, ancestors, check_no_pairs, check_per_example, written_by
 
 # What the lines about a batch or an evaluation hold besides measures.
 TAKEN = (
@@ -36,6 +36,7 @@ class Running(NamedTuple):
 
 
 Measured = Union[tf.Tensor, Ratio, Running]  # a tensor: [batch] or [], its mean counts
+Losses = Union[tf.Tensor, Dict[str, Any]]  # float32 [] or a `Ratio` each
 
 
 def of_batch(value: Measured) -> tf.Tensor:
@@ -49,6 +50,29 @@ def of_batch(value: Measured) -> tf.Tensor:
     quotients = numerator / tf.where_v2(known, denominator, 1.0)  # finite gradients, too
     count = tf.reduce_sum(tf.cast(known, tf.float32))
     return tf.reduce_sum(tf.where_v2(known, quotients, 0.0)) / tf.maximum(count, 1.0)
+
+
+def summed(value: Measured | Any, size: tf.Tensor) -> Measured | Any:
+    """What an evaluation adds up: of a tensor of a batch of `size`, int32 [], a Ratio."""
+    if not isinstance(value, tf.Tensor):
+        return value
+    if value.shape.rank == 1:  # of some, or all, examples
+        number = tf.cast(tf.size(value), tf.float32)
+        return Ratio(tf.reduce_sum(tf.cast(value, tf.float32)), number)
+    count = tf.cast(size, tf.float32)
+    return Ratio(of_batch(value) * count, count)
+
+
+def numbers_of(loss: Losses) -> Losses:
+    """The same with a number, float32 [], in place of each Ratio."""
+    if isinstance(loss, dict):
+        return {name: numbers_of(part) for name, part in loss.items()}
+    return of_batch(loss) if isinstance(loss, Ratio) else loss
+
+
+def total(loss: Losses) -> tf.Tensor:
+    """The sum of all parts of a loss: float32 []."""
+    return tf.add_n(tf.nest.flatten(numbers_of(loss)))
 
 
 def quotient(numerator: Any, denominator: Any) -> float:
@@ -67,7 +91,7 @@ def measured(
         reset: whether each batch initializes them first, so that it stands alone.
 
     Raises:
-        ModelError: a value is no number of examples, no Ratio and no metric.
+        ModelError: a value is no number of examples, no Ratio and no metric that is updated.
     """
     state: list[tf.Variable] = []
 
@@ -80,15 +104,20 @@ def measured(
     what, graph, pairs = f"{model.name}.measure", tf.get_default_graph(), set()
     before = len(graph.get_operations())
     with tf.variable_creator_scope(local), explained(what, ModelError):
-        values = dict(model.measure(outputs, labels))
+        found = model.measure(outputs, labels)
+    if not isinstance(found, dict):
+        raise ModelError(f"{what}: found {found!r:.80}, expected a dict name -> number")
+    values, metrics = dict(found), {}
     for name, value in values.items():
         if isinstance(value, tf.keras.metrics.Metric):
             values[name] = value.result()
+            metrics[name] = value
         elif isinstance(value, (tuple, list)) and not isinstance(value, Ratio) and len(value) == 2:
             values[name] = value[0]  # of tf.metrics: the other updates it
             pairs.add(name)
     made = graph.get_operations()[before:]
     check_no_pairs(what, made, labels)
+    _check_updated(what, made, state, metrics)
     _run_in_order(made, state, reset)
     handles = {variable.handle.op for variable in state}
     for name, value in values.items():
@@ -112,6 +141,21 @@ def measured(
         else:
             check_per_example(value, f"{what}: {name}", outputs)
     return values, state
+
+
+def _check_updated(
+    what: str, made: list[tf.Operation], state: list[tf.Variable], metrics: dict[str, Any]
+) -> None:
+    """Raises ModelError for a metric of Keras that would be 0 whatever the batch."""
+    initializers = {variable.initializer for variable in state}
+    writes = [op for op in made if WRITES.match(op.type) and op not in initializers]
+    written = {written_by(op)[0] for op in writes}
+    for name, metric in metrics.items():
+        if written.isdisjoint(variable.handle.op for variable in metric.variables):
+            raise ModelError(
+                f"{what}: {name} is a metric that got no examples; call its "
+                "update_state(labels, outputs) in measure"
+            )
 
 
 def _check_sums(what: str, ratio: Ratio) -> None:

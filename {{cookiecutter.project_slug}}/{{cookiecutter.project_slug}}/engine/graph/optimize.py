@@ -22,6 +22,8 @@ from .gradients import (
     dense_values,
 )
 from .rate import check_factors, factor_of
+from .replicas import is_shared
+from .workers import workers_of
 
 HISTOGRAMS = "histograms"  # the collection of these summaries, which cost more than others
 KNOWN = "Adam, Momentum, GradientDescent, RMSProp, Adagrad and Adadelta"
@@ -134,7 +136,9 @@ class Optimization:
         if not variables:
             raise ModelError("no variable to train; create some, or let model.freeze match less")
         scaled = loss * self.loss_scale if self.loss_scale else loss
-        pairs = self.optimizer.compute_gradients(scaled, list(variables))
+        # Each gradient where its part of the loss is.
+        on_devices = {"colocate_gradients_with_ops": True} if is_shared(scaled.graph) else {}
+        pairs = self.optimizer.compute_gradients(scaled, list(variables), **on_devices)
         without = [variable.op.name for gradient, variable in pairs if gradient is None]
         if without:
             raise ModelError(
@@ -146,6 +150,7 @@ class Optimization:
         pairs = [(deduplicated(gradient, dense), variable) for gradient, variable in pairs]
         if self.loss_scale:
             pairs = [(tf.math.scalar_mul(1 / self.loss_scale, g), v) for g, v in pairs]
+        loss, pairs = workers_of().averaged(loss, pairs)
         tf.summary.scalar("gradient_norm", tf.global_norm([gradient for gradient, _ in pairs]))
         for gradient, variable in pairs:
             tf.summary.scalar(f"gradient_norm/{variable.op.name}", tf.norm(dense_values(gradient)))
@@ -161,7 +166,7 @@ class Optimization:
         rate = self.rate(completed_steps())
         sums = [tf.cast(each, tf.float32) for each in [loss, rate, *squares]]
         finite = tf.cond(
-            tf.reduce_all(tf.is_finite(tf.stack(sums))),
+            workers_of().known_last(tf.reduce_all(tf.is_finite(tf.stack(sums)))),
             tf.no_op,
             lambda: tf.group(
                 tf.debugging.check_numerics(loss, "the loss is not finite"),
@@ -238,7 +243,7 @@ def guard(
     if not ancestors(value.op for value in written.values()).intersection(writes):
         for name, value in written.items():
             message = f"what {name} writes is not finite"
-            finite.append(tf.debugging.check_numerics(value, message).op)
+            finite.append(workers_of().known_last(tf.debugging.check_numerics(value, message)).op)
     for operation in [*updates, *writes]:
         # Layers build their updates while they are called, before the guard can exist.
         operation._add_control_inputs(finite)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, Dict, Sequence, Union
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -19,12 +20,15 @@ from .checks import (
     without_input,
     writes_since,
 )
-from .measures import TAKEN, Measured, Ratio, measured, of_batch
+from .contract import check_imaginary, predictions_of
+from .measures import TAKEN, Losses, Measured, Ratio, measured, numbers_of, summed, total
+from .per_example import check_drawn
+from .replicas import Replicas
 from .seeds import seeded_by_name
 from .warm_start import compiled, matching, weights_loaded
+from .workers import workers_of
 
 Nest = Any  # a tensor, or tuples and dicts of tensors
-Losses = Union[tf.Tensor, Dict[str, Any]]  # float32 [] or a `Ratio` each
 
 
 class GraphModel(tf.keras.layers.Layer):
@@ -36,6 +40,7 @@ class GraphModel(tf.keras.layers.Layer):
     """
 
     calls = 0  # models that are being called, one in the other
+    replicas = Replicas()  # who shares a batch: one device, unless the trainer sets others
 
     def __init__(self, freeze: Sequence[str], name: str | None) -> None:
         # A name of its own: Keras would count (mlp, mlp_1, ...), and a second model made in one
@@ -96,6 +101,8 @@ class GraphModel(tf.keras.layers.Layer):
         variables = len(tf.global_variables())
         updates_before = list(self.updates)
         outputs, loss = self.outputs_and_loss(features, labels, training=True)
+        workers = workers_of()
+        loss = workers.of_whole_batch(loss)
         writes, loaded = weights_loaded(writes_since(operations))
         self.loaded_weights.update(loaded)
         writes = without_input(writes, operations)
@@ -109,12 +116,16 @@ class GraphModel(tf.keras.layers.Layer):
                 )
         numbers = numbers_of(loss)
         check_no_early_writes(writes, total(numbers))
+        writes, updates = self.replicas.averaged(writes, updates)
         check_all_tracked(self, tf.global_variables()[variables:])
         self._check_settings()
         matching(self.freeze, [v.op.name for v in self.variables], "model.freeze")
+        workers.average_writes(writes)
         train_op = tf.group(self.optimize(numbers, updates, writes))
+        workers.end_step(train_op)
         check_stateless_random([train_op, total(numbers).op])
         check_writes(self, train_op, writes)
+        self.replicas.check_first_alone(train_op)
         check_global_step(train_op, tf.train.get_or_create_global_step())
         return train_op, loss, outputs
 
@@ -147,7 +158,14 @@ class GraphModel(tf.keras.layers.Layer):
                 )
 
     def outputs_and_loss(self, features: Nest, labels: Nest, training: bool) -> tuple[Nest, Losses]:
-        """The outputs, and the loss with the regularization losses of this call."""
+        """The outputs, and the loss with the regularization losses; by all replicas."""
+        build = functools.partial(self._outputs_and_loss, training=training)
+        return self.replicas.shared(build, features, labels, self)
+
+    def _outputs_and_loss(
+        self, features: Nest, labels: Nest, training: bool
+    ) -> tuple[Nest, Losses]:
+        """Those of one call."""
         before, functions, built = list(self.losses), self._loss_functions(), self.built
         operations = len(tf.get_default_graph().get_operations())
         with explained(f"{self.name}.call", ModelError):
@@ -170,6 +188,9 @@ class GraphModel(tf.keras.layers.Layer):
                         f"{self.name}.loss returned {part}, expected a tensor with a single "
                         "float; take tf.reduce_mean, or the sum of several losses"
                     )
+        operations_made = tf.get_default_graph().get_operations()[operations:]
+        check_drawn(operations_made)
+        check_imaginary(self.name, operations_made)
         added = without_input(_added(self.losses, before), operations)
         if not added:
             return outputs, loss
@@ -189,27 +210,24 @@ class GraphModel(tf.keras.layers.Layer):
     def means(self, loss: Losses, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]:
         """Name -> the number of this batch alone, float32 []: the loss, its parts, each measure."""
         values, _ = measured(self, outputs, labels, reset=True)
+        self.replicas.check_measured(self.name, values, outputs)
         numbers = {**self._parts(loss, values), "loss": total(loss), **values}
-        return {name: of_batch(each) for name, each in numbers.items()}
+        return workers_of().numbers(numbers)
 
     def sums(
         self, loss: Losses, outputs: Nest, labels: Nest, size: tf.Tensor
     ) -> tuple[dict[str, Measured], list[tf.Variable]]:
         """What an evaluation adds up: a Ratio for each mean; and the state of streaming metrics.
 
+        Also looks at what `predict` returns, before anything is trained that could not be used.
+
         Args:
             size: examples in the batch, int32 []; the mean of a short one weighs less.
         """
         values, state = measured(self, outputs, labels, reset=False)
         parts = self._parts(loss, values) or {"loss": loss}
-        count, sums = tf.cast(size, tf.float32), {**parts, **values}
-        for name, value in sums.items():
-            if isinstance(value, tf.Tensor) and value.shape.rank == 1:  # of some, or all, examples
-                number = tf.cast(tf.size(value), tf.float32)
-                sums[name] = Ratio(tf.reduce_sum(tf.cast(value, tf.float32)), number)
-            elif isinstance(value, tf.Tensor):
-                sums[name] = Ratio(of_batch(value) * count, count)
-        return sums, state
+        predictions_of(self, outputs)
+        return {name: summed(value, size) for name, value in {**parts, **values}.items()}, state
 
     def _parts(self, loss: Losses, values: dict[str, Measured]) -> dict[str, Any]:
         """The parts of a loss of several; checks that no name is taken."""
@@ -217,18 +235,6 @@ class GraphModel(tf.keras.layers.Layer):
         check_names_free(self, parts, *TAKEN)
         check_names_free(self, values, *TAKEN, *parts)
         return parts
-
-
-def numbers_of(loss: Losses) -> Losses:
-    """The same with a number, float32 [], in place of each Ratio."""
-    if isinstance(loss, dict):
-        return {name: numbers_of(part) for name, part in loss.items()}
-    return of_batch(loss) if isinstance(loss, Ratio) else loss
-
-
-def total(loss: Losses) -> tf.Tensor:
-    """The sum of all parts of a loss: float32 []."""
-    return tf.add_n(tf.nest.flatten(numbers_of(loss)))
 
 
 def _float32(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
+from ..run.checkpoints import newest_checkpoint
 from .averages import load
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,11 @@ class WarmStart:
         logger.info("warm start from %s: %s", self.checkpoint, ", ".join(wanted))
 
     def _reader(self) -> tf.train.NewCheckpointReader:
-        newest = tf.train.latest_checkpoint(os.path.join(self.checkpoint, "checkpoints"))
+        directory = os.path.join(self.checkpoint, "checkpoints")
+        try:
+            newest = tf.train.latest_checkpoint(directory)
+        except ValueError:  # its file `checkpoint` is corrupt
+            newest, _ = newest_checkpoint(directory)
         try:
             file = re.compile(r"\.(index|data-\d+-of-\d+)$")  # one of a checkpoint's
             return tf.train.load_checkpoint(newest or file.sub("", self.checkpoint))

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 # What the message says of an error in the input, and of a label that a loss on a CPU rejects.
 INPUT = re.compile(
     r"\[\[[^\]]*(IteratorGetNext|MakeIterator|ReduceDataset)"
-    r"|\{\{function_node \S*Dataset_|transformation with iterator"  # ended by a NUL of the data
+    r"|\{\{function_node \S*Dataset_|transformation with iterator"
 )
 LABEL = re.compile(r"label value of .*outside the valid range of \[0, (\d+)\)")
 
@@ -78,7 +78,8 @@ def locate_bad_record(source: Source, split: str = "") -> Iterator[None]:
             advice = "let convert return numbers of another type, or look text up in a table"
             raise ModelError(f"TensorFlow cannot: {_reason(error.message)}; {advice}") from None
         label = LABEL.search(error.message)
-        if not label and not INPUT.search(error.message):
+        cut = isinstance(error, tf.errors.InvalidArgumentError) and "[[" not in error.message
+        if not (label or cut or INPUT.search(error.message)):  # cut by a NUL of the data
             raise
         declared = getattr(source, "classes", None)
         classes = int(label.group(1)) if label else 0
@@ -232,10 +233,9 @@ def find_not_finite(source: Source, split: str, first: int = 0, count: int = -1)
 
 def _places(source: Source, split: str) -> list[str]:
     """What the records of each file, or of all, are said to be in."""
-    files = source.files(split)
     if source.overrides("records"):
-        return [" and ".join(files[:4]) or f"{type(source).__name__}, {split} split"]
-    return files
+        return [" and ".join(source.files(split)[:4]) or f"{type(source).__name__}, {split} split"]
+    return source.files(split)
 
 
 def _reason(message: str) -> str:

@@ -69,7 +69,8 @@ def decoded(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:
     if not source.overrides("decode"):
         return elements
     decode = native(lambda ids, record: (ids, source.decode(*arguments(record))))
-    return elements.map(decode, source.parallel_calls)
+    # Twice as many, for those that are done wait for the ones before them.
+    return elements.map(decode, 2 * source.parallel_calls)
 
 
 def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> tf.data.Dataset:
@@ -77,21 +78,31 @@ def batched(source: Source, elements: tf.data.Dataset, drop_remainder: bool) -> 
     if source.padding is None:
         return elements.batch(source.batch_size, drop_remainder)
     types, shapes = tf.data.get_output_types(elements), tf.data.get_output_shapes(elements)
+    padding = (tf.zeros([], types[0]), padding_of(source, types[1]))
+    return elements.padded_batch(source.batch_size, shapes, padding, drop_remainder)
+
+
+def padding_of(source: Source, types: Any) -> Any:
+    """`padding` in the types of a record; raises DataError if it is of another structure."""
     try:
-        padding = tf.nest.map_structure(tf.constant, source.padding, types[1])
+        return tf.nest.map_structure(tf.constant, source.padding, types)
     except (TypeError, ValueError):
         raise DataError(
             f"{type(source).__name__}: found padding={source.padding!r}, expected that of a record "
-            f"of {tf.nest.map_structure(lambda type_: type_.name, types[1])}"
+            f"of {tf.nest.map_structure(lambda type_: type_.name, types)}"
         ) from None
-    return elements.padded_batch(
-        source.batch_size, shapes, (tf.zeros([], types[0]), padding), drop_remainder
-    )
 
 
-def to_batch(source: Source, record: Any, keys: tf.Tensor | None = None) -> tuple[Any, Any]:
-    """A batch of records -> (features, labels); keys: int64 [batch], to augment with."""
+def to_batch(
+    source: Source, record: Any, keys: tf.Tensor | None = None, rows: slice = slice(None)
+) -> tuple[Any, Any]:
+    """A batch of records -> (features, labels); keys: int64 [batch], to augment with.
+
+    rows: which of them to take.
+    """
     what = type(source).__name__
+    if rows != slice(None):
+        record, keys = tf.nest.map_structure(lambda array: array[rows], (record, keys))
     batch = features_and_labels(f"{what}.convert", source.convert(*arguments(record)))
     if keys is not None and source.overrides("augment"):
         batch = features_and_labels(f"{what}.augment", source.augment(*batch, keys))
@@ -105,7 +116,8 @@ def in_threads(batches: tf.data.Dataset, source: Source) -> tf.data.Dataset:
     """
     options = tf.data.Options()
     threading = getattr(options, "threading", None) or options.experimental_threading
-    threading.private_threadpool_size = source.parallel_calls
+    # Two at least: one may be busy with the order of an epoch.
+    threading.private_threadpool_size = max(source.parallel_calls, 2)
     return batches.with_options(options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import io
 import logging
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..errors import DataError
 from .elements import native
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,12 @@ ENDINGS = tuple(
 )
 LITTER = (".", "@", "__MACOSX")  # what begins so was made by a program: thumbnails, checkpoints
 
+# How a camera was held, 1 to 8 (Exif 2.3, tag 0x0112: one number of 16 bits), in either byte order.
+ORIENTATION = (
+    r"\C*Exif\x00\x00(II\C*\x12\x01\x03\x00\x01\x00\x00\x00{0}\x00"
+    r"|MM\C*\x01\x12\x00\x03\x00\x00\x00\x01\x00{0})\C*"
+)
+
 Image.MAX_IMAGE_PIXELS = None  # a scan may be large; the files are the user's own
 
 
@@ -29,9 +37,13 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
-def images_below(directory: str) -> list[str]:
-    """The images in a directory's folders, however deep, sorted; logs what else is there."""
-    found = []
+def images_below(directory: str, split: str) -> list[str]:
+    """The images in the folders of a split, however deep, sorted; logs what else is there.
+
+    Raises:
+        DataError: there are none.
+    """
+    found, directory = [], os.path.join(directory, split)
     for folder, folders, files in os.walk(directory, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(LITTER)]
         if folder != directory:
@@ -42,14 +54,19 @@ def images_below(directory: str) -> list[str]:
         counts = ", ".join(f"{count} {end or 'without'}" for end, count in ends.items())
         text = "left out, since they are no images by their endings: %s; the first is %s"
         logger.warning(text, counts, others[0])
-    return sorted(filter(is_image, found))
+    images = sorted(filter(is_image, found))
+    if not images:
+        place = f"{directory}/<class>/*"
+        raise DataError(f"{place}: found no image; put them there or set data.directory")
+    return images
 
 
 def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """An image of a size, upright: a pixel is the mean of what it covers; proportions change.
 
-    PNG and JPEG are decoded by TensorFlow, which is fast; JPEG that says how the camera was held
-    (Exif), PNG of 16 bits, of which 8 are kept, and all other formats by Pillow.
+    PNG and JPEG are decoded by TensorFlow, which is fast, large JPEG at a part of their size; JPEG
+    that was not taken upright (Exif), PNG of 16 bits, of which 8 are kept, and all other formats by
+    Pillow.
 
     Args:
         path: string [].
@@ -60,19 +77,46 @@ def read_image(path: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """
     data = tf.io.read_file(path)
     head = tf.strings.substr(data, 0, tf.minimum(tf.strings.length(data), 4096))
-    png = tf.strings.regex_full_match(head, r"\CPNG\C{20}[\x01-\x08]\C*")  # byte 24: bits
     jpeg = tf.equal(tf.strings.substr(head, 0, tf.minimum(tf.strings.length(head), 2)), b"\xff\xd8")
-    # Exif may turn it; of what Adobe's programs write in four colors, TensorFlow makes no gray.
-    marks = r"\C*Exif\x00\C*" if shape[2] == 3 else r"\C*(Exif\x00|Adobe)\C*"
-    other = tf.strings.regex_full_match(head, marks)
-    image = tf.cond(
-        png | (jpeg & ~other),
-        lambda: tf.io.decode_png(data, shape[2]),  # decodes JPEG, too
-        lambda: _with_pillow(data, shape[2]),
+    png = tf.strings.regex_full_match(head, r"\CPNG\C{20}[\x01-\x08]\C*")  # byte 24: bits
+
+    def with_pillow() -> tf.Tensor:
+        return _with_pillow(data, shape[2])
+
+    def from_jpeg() -> tf.Tensor:
+        return tf.cond(_is_plain(head, shape[2]), lambda: _jpeg(data, shape), with_pillow)
+
+    image = tf.case(
+        [(jpeg, from_jpeg), (png, lambda: tf.io.decode_png(data, shape[2]))], default=with_pillow
     )
     image.set_shape([None, None, shape[2]])
     image = tf.image.resize(image, shape[:2], tf.image.ResizeMethod.AREA)
-    return tf.cast(tf.round(image), tf.uint8)
+    return tf.cast(tf.math.rint(image), tf.uint8)  # the same as round, which is slow on 1.15
+
+
+def _is_plain(head: tf.Tensor, channels: int) -> tf.Tensor:
+    """Whether TensorFlow decodes a JPEG as it is meant, by its first bytes: bool []."""
+
+    def matches(pattern: str) -> tf.Tensor:
+        return tf.strings.regex_full_match(head, pattern)
+
+    upright = ~matches(r"\C*Exif\x00\C*") | matches(ORIENTATION.format(r"\x01"))
+    plain = upright & ~matches(ORIENTATION.format(r"[\x02-\x08]"))  # a thumbnail may say, too
+    # Of what Adobe's programs write in four colors, TensorFlow makes no gray.
+    return plain & ~matches(r"\C*Adobe\C*") if channels == 1 else plain
+
+
+def _jpeg(data: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """The bytes of a JPEG -> uint8 [rows, columns, channels].
+
+    The decoder makes a half, quarter or eighth of the size for less than the whole one takes: the
+    smallest that the shape fits into.
+    """
+    covered = tf.reduce_min(tf.image.extract_jpeg_shape(data)[:2] // shape[:2])  # by a pixel
+    return tf.switch_case(
+        tf.reduce_sum(tf.cast(covered >= [2, 4, 8], tf.int32)),
+        [functools.partial(tf.io.decode_jpeg, data, shape[2], ratio) for ratio in (1, 2, 4, 8)],
+    )
 
 
 def _with_pillow(data: tf.Tensor, channels: int) -> tf.Tensor:

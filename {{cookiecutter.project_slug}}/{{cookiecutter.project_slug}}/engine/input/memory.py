@@ -10,13 +10,15 @@ from .elements import (
     ENDLESS,
     arguments,
     batch_of_one,
-    batched,
     bucket_of,
     decoded,
     native,
+    padding_of,
     to_batch,
 )
+from .flat import flattened, gathered, joined, located
 from .random_numbers import example_keys
+from .rows import own_rows
 from .sizes import class_weights, count_records, full_batches
 from .source import Source
 from .split import elements_of
@@ -44,34 +46,39 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
     full = full_batches(source, split, count)
     elements = decoded(source, elements_of(source, split, source.shard))
     shares = class_weights(source, split) if source.balance else None
-    types, shapes = tf.data.get_output_types(elements), tf.data.get_output_shapes(elements)
+    types, shapes = tf.data.get_output_types(elements)[1], tf.data.get_output_shapes(elements)[1]
     ragged = source.padding is not None
+    paddings = tf.nest.flatten(padding_of(source, types)) if ragged else []
 
     @native
     def pack(number: tf.Tensor, record: Any) -> Any:
-        """Records of different length become strings, which one tensor can hold."""
         bucket = bucket_of(source, record) if source.buckets else 0
         label = source.label(*arguments(batch_of_one(record))) if source.balance else [0]
-        return number, tf.nest.map_structure(tf.io.serialize_tensor, record), bucket, label[0]
-
-    @native
-    def unpack(key: tf.Tensor, record: Any) -> Any:
-        def parse(text: tf.Tensor, type_: tf.DType, shape: tf.TensorShape) -> tf.Tensor:
-            return tf.ensure_shape(tf.io.parse_tensor(text, type_), shape)
-
-        return key, tf.nest.map_structure(parse, record, types[1], shapes[1])
+        arrays = tuple(map(flattened, tf.nest.flatten(record), paddings))
+        return number, arrays, bucket, label[0]
 
     @native
     def from_memory(
         ids: tf.Tensor, everything: Any, buckets: Any = None, labels: Any = None
     ) -> tf.data.Dataset:
+        arrays = [located(*array) for array in everything] if ragged else []
+
         @native
-        def gather(epoch: tf.Tensor, examples: tuple[tf.Tensor, ...]) -> Any:
+        def batch(epoch: tf.Tensor, examples: tuple[tf.Tensor, ...]) -> Any:
             chosen, *repeats = examples
             keys = example_keys(source.seed, epoch, tf.gather(ids, chosen), *repeats)
-            return keys, tf.nest.map_structure(lambda all_: tf.gather(all_, chosen), everything)
+            if ragged:
+                found = [gathered(chosen, *array) for array in arrays]
+                record = tf.nest.map_structure(
+                    lambda array, shape: tf.ensure_shape(array, [source.batch_size, *shape]),
+                    tf.nest.pack_sequence_as(types, found),
+                    shapes,
+                )
+            else:
+                record = tf.nest.map_structure(lambda all_: tf.gather(all_, chosen), everything)
+            return to_batch(source, record, keys, rows)
 
-        convert = native(lambda keys, record: to_batch(source, record, keys))
+        rows = own_rows(source)
         weights = None
         if shares is not None:
             labels = labels if ragged else source.label(*arguments(everything))
@@ -79,43 +86,15 @@ def memory_batches(source: Source, split: str, start_step: Any) -> tf.data.Datas
         indices = _indices(
             source, count, full, start_step, weights, buckets if source.buckets else None
         )
-        if not ragged:
-            # One gather and one conversion for the batch, not one for each of its examples.
-            batch = native(lambda epoch, examples: convert(*gather(epoch, examples)))
-            return indices.map(batch, source.parallel_calls)
-        records = indices.map(gather).unbatch().map(unpack, source.parallel_calls)
-        return batched(source, records, drop_remainder=True).map(convert)
+        # One gather and one conversion for the batch, not one for each of its examples.
+        return indices.map(batch, source.parallel_calls)
 
     if ragged:
-        elements = elements.map(pack)
+        elements = elements.map(pack, source.parallel_calls)
+    checked = native(lambda ids, *all_: (_checked(ids, tf.size(ids), count), *all_))
     # The one element that holds all records is the argument of the function above: TensorFlow
     # hands it on without a copy, and neither the graph nor Python ever holds the data.
-    return _as_one(elements, count).flat_map(from_memory).prefetch(2)
-
-
-def _as_one(elements: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """All elements as one: arrays of `count` in place of each array; fails if there are not."""
-    chunks = elements.batch(1024)
-    shapes = tf.data.get_output_shapes(chunks)
-    if not all(shape[1:].is_fully_defined() for shape in tf.nest.flatten(shapes)):
-        # This finds out whether they are of one shape.
-        everything = elements.batch(count + 1)
-        return everything.map(
-            native(lambda ids, *all_: (_checked(ids, tf.size(ids), count), *all_))
-        )
-
-    @native
-    def flatten(sizes: tf.Tensor, chunks: Any) -> Any:
-        def join(array: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-            return tf.reshape(array, [-1, *shape[1:].as_list()])[:count]
-
-        ids, *all_ = tf.nest.map_structure(join, chunks, shapes)
-        return (_checked(ids, tf.reduce_sum(sizes), count), *all_)
-
-    # In two steps. One would keep every array as a tensor of its own until it has them all, which
-    # takes some 200 bytes for each. Only the last chunk is shorter, and padded.
-    sized = chunks.map(native(lambda ids, *all_: (tf.size(ids), (ids, *all_))))
-    return sized.padded_batch(count // 1024 + 1, ([], shapes)).map(flatten)
+    return joined(elements).map(checked).flat_map(from_memory).prefetch(2)
 
 
 def _checked(ids: tf.Tensor, found: tf.Tensor, count: int) -> tf.Tensor:
@@ -139,7 +118,7 @@ def _indices(
     start_step = tf.cast(start_step, tf.int64)
 
     @native
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+    def ordered(epoch: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         key = tf.stack([tf.constant(source.seed, tf.int64), epoch])
         order = tf.argsort(tf.random.stateless_uniform([count], key))
         examples = [order]
@@ -153,12 +132,19 @@ def _indices(
         if buckets is not None:
             shuffled = tf.argsort(tf.random.stateless_uniform([full], key))
             batches = [tf.gather(each, shuffled) for each in batches]
+        return epoch, tuple(batches)
+
+    @native
+    def one_by_one(epoch: tf.Tensor, batches: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
         # Slices, since TensorFlow 1.15 crashes on a constant skip(0) inside such a function.
         done = tf.where(tf.equal(epoch, start_step // full), start_step % full, 0)
         following = tf.data.Dataset.from_tensor_slices(tuple(each[done:] for each in batches))
         return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(epoch).repeat(), following))
 
-    return tf.data.Dataset.range(start_step // full, ENDLESS).flat_map(epoch_batches)
+    # An epoch's order is made while the one before runs, for many records take seconds to sort: by
+    # a parallel map, since a prefetch(1) here crashes 1.15 while it optimizes functions.
+    epochs = tf.data.Dataset.range(start_step // full, ENDLESS)
+    return epochs.map(ordered, 1).flat_map(one_by_one)
 
 
 def _drawn(weights: tf.Tensor, count: int, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

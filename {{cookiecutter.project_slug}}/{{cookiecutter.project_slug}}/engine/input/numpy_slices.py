@@ -20,7 +20,7 @@ def numpy_slices(arrays: Any) -> tf.data.Dataset:
         arrays: NumPy arrays [records, ...], or dicts and tuples of such.
 
     Raises:
-        DataError: they differ in length.
+        DataError: they differ in length, or one holds no numbers or text.
     """
     arrays = tf.nest.map_structure(_array, arrays)
     values = tf.nest.flatten(arrays)
@@ -35,6 +35,27 @@ def numpy_slices(arrays: Any) -> tf.data.Dataset:
 
 
 def _array(values: Any) -> np.ndarray:
-    """As an array; text as UTF-8, which TensorFlow's own conversion takes for ASCII."""
+    """As an array in this machine's byte order; text as UTF-8, which TensorFlow takes for ASCII."""
     array = np.asarray(values)
-    return np.char.encode(array, "utf-8").astype(object) if array.dtype.kind == "U" else array
+    if not array.ndim:
+        raise DataError(
+            f"numpy_slices: found {values!r:.80}, expected arrays [records, ...]; make one of a "
+            "list, as by numpy.array"
+        )
+    if array.dtype.kind == "U":
+        return np.char.encode(array, "utf-8").astype(object)
+    if not _is_known(array):
+        raise DataError(
+            f"numpy_slices: found an array of {array.dtype}, expected numbers, bool or text; "
+            'convert it, as by astype("float32")'
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_known(array: np.ndarray) -> bool:
+    """Whether TensorFlow has the type; in columns of several types there are Python's objects."""
+    try:
+        tf.as_dtype(array.dtype)
+    except TypeError:
+        return False
+    return array.dtype != object or all(isinstance(each, (str, bytes)) for each in array.flat)

@@ -21,9 +21,10 @@ def example_keys(
         ids: int64 [batch], see `elements`.
         repeats: int32 [batch], how often each came before in its epoch; None: never.
     """
-    keys = _mixed(xor(_mixed(tf.constant(seed, tf.int64)), epoch))
-    keys = _mixed(xor(_mixed(xor(keys, right_shift(ids, 32))), ids))
-    return keys if repeats is None else _mixed(xor(keys, tf.cast(repeats, tf.int64)))
+    bits = _mixed(xor(_mixed(_low(seed)), _low(epoch)))
+    bits = _mixed(xor(_mixed(xor(bits, _low(right_shift(ids, 32)))), _low(ids)))
+    bits = bits if repeats is None else _mixed(xor(bits, _low(repeats)))
+    return tf.cast(bits, tf.int64)
 
 
 def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.Tensor:
@@ -34,24 +35,28 @@ def uniform(keys: tf.Tensor, shape: Sequence[int] = (), stream: int = 0) -> tf.T
         shape: of the numbers of one example.
         stream: another one gives numbers that are independent of this one's.
     """
+    bits = _low(keys)
     if not 0 <= stream < 256:  # what is above is not part of the places
-        keys = _mixed(xor(keys, _mixed(tf.constant(stream >> 8, tf.int64))))
+        bits = _mixed(xor(bits, _mixed(_low(stream >> 8))))
     first, count = (stream & 255) << 24, int(np.prod(shape, dtype=int))
-    places = _mixed(tf.range(first, first + count, dtype=tf.int64))
-    bits = _mixed(xor(tf.expand_dims(keys, 1), places))
-    numbers = tf.cast(right_shift(bits, 8), tf.float32) / 2**24
+    places = _mixed(_low(tf.range(first, first + count, dtype=tf.int64)))
+    bits = right_shift(_mixed(xor(bits[:, tf.newaxis], places)), 8)
+    numbers = tf.cast(tf.bitcast(bits, tf.int32), tf.float32) / 2**24
     return tf.reshape(numbers, [-1, *shape])
 
 
-def _mixed(bits: tf.Tensor) -> tf.Tensor:
-    """The hash lowbias32 of the lowest 32 bits: int64 -> int64 of 32 bits.
+def _low(number: Any) -> tf.Tensor:
+    """The lowest 32 bits of integers: uint32."""
+    return tf.bitcast(tf.cast(tf.cast(number, tf.int64), tf.int32), tf.uint32)
 
-    Chris Wellons 2018, https://nullprogram.com/blog/2018/07/31/. A product of 32 bits and 31 is
-    exact in int64; so the second factor is taken less 2**32, which changes nothing modulo 2**32.
+
+def _mixed(bits: tf.Tensor) -> tf.Tensor:
+    """The hash lowbias32: uint32 -> uint32.
+
+    Chris Wellons 2018, https://nullprogram.com/blog/2018/07/31/. TensorFlow 1.15 multiplies no
+    uint32; products of int32 have the same bits.
     """
-    low = tf.constant(0xFFFFFFFF, tf.int64)
-    bits = tf.bitwise.bitwise_and(bits, low)
-    bits = tf.bitwise.bitwise_and(xor(bits, right_shift(bits, 16)) * 0x7FEB352D, low)
-    factor = 0x846CA68B - 2**32
-    bits = tf.bitwise.bitwise_and(xor(bits, right_shift(bits, 15)) * factor, low)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
+        bits = tf.bitcast(xor(bits, right_shift(bits, shift)), tf.int32) * factor
+        bits = tf.bitcast(bits, tf.uint32)
     return xor(bits, right_shift(bits, 16))

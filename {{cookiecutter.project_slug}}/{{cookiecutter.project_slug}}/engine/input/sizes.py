@@ -1,84 +1,18 @@
-"""How many records there are, of which class, and what they take in memory; in words, too."""
+"""How many records there are, and of which class; in words, too."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import psutil
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError, DataError
+from ..run.machine import memory_limit
 from .elements import arguments, batched, decoded, iterate, native, run_once
+from .footprint import buffer_size
 from .source import VALIDATION, Source, split_in_files, splits_of
 from .split import classes_of, count_classes, elements_of, shape_text
-
-# Where Linux says how much memory a group of processes may take: version 2 and 1 of cgroups.
-GROUPS = "/proc/self/cgroup"
-LIMITS = {
-    "": "/sys/fs/cgroup{}/memory.max",
-    "memory": "/sys/fs/cgroup/memory{}/memory.limit_in_bytes",
-}
-
-STRING_BYTES = 100  # what a string in a tensor takes besides its characters, measured
-SERIALIZED_BYTES = 200  # the same of an array that is held as a string
-
-
-def memory_limit() -> int:
-    """Bytes of memory of this machine, or of the container or job if it may take fewer."""
-    limits = [psutil.virtual_memory().total]
-    groups = [(kind, "") for kind in LIMITS]  # what a container sees as its root
-    with contextlib.suppress(OSError), open(GROUPS) as file:
-        for _, kinds, group in (line.strip().split(":", 2) for line in file):
-            above = [*PurePosixPath(group).parents][:-1]
-            for kind in LIMITS.keys() & kinds.split(","):
-                groups += [(kind, str(path)) for path in (group, *above)]
-    for path in [LIMITS[kind].format(group) for kind, group in groups]:
-        try:
-            with open(path) as file:
-                limits.append(int(file.read()))
-        except (OSError, ValueError):  # no such file, or "max"
-            pass
-    return min(limits)
-
-
-def fits_in_memory(source: Source, split: str) -> bool:
-    """Whether a split's records take less than their share of the memory."""
-    needed = source.bytes_in_memory(split)
-    return needed is not None and needed < source.memory_fraction * memory_limit()
-
-
-def bytes_in_memory(source: Source, split: str) -> int | None:
-    """What a split's records take: strings by the files they are from, arrays by their shapes.
-
-    None where neither says so. (Override it where files are compressed.)
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    try:
-        size = sum(map(os.path.getsize, source.files(split_in_files(source, split))))
-    except OSError as error:
-        problem = f"{error.filename}: {error.strerror}"
-        raise DataError(f"{problem}; expected a readable file") from None
-    if size > memory_limit() * source.memory_fraction:
-        return size  # too large as it is: no need to count
-    with tf.Graph().as_default():
-        elements = decoded(source, elements_of(source, split))
-        types = tf.nest.flatten(tf.data.get_output_types(elements))
-        shapes = tf.nest.flatten(tf.data.get_output_shapes(elements))
-    arrays = [(t, shape) for t, shape in zip(types, shapes) if t != tf.string]
-    string_bytes = STRING_BYTES
-    if source.padding is not None:
-        arrays, string_bytes = [], SERIALIZED_BYTES  # they are held as strings, too
-    strings = len(types) - len(arrays)
-    if not all(shape.is_fully_defined() for _, shape in arrays) or (strings and not size):
-        return None
-    each = sum(t.size * shape.num_elements() for t, shape in arrays) + strings * string_bytes
-    return each * source.count(split) + (size if strings else 0)
 
 
 def count_records(
@@ -202,12 +136,17 @@ def summary(source: Source) -> str:
 def reading_mode(source: Source, split: str) -> str:
     """Whether a split's records are held in memory or streamed for training, and why."""
     needed, share = source.bytes_in_memory(split), source.memory_fraction
-    if needed is None:
-        return "streamed: what the records take in memory is not known before they are read"
     limit = f"data.memory_fraction: {share:.0%} of {memory_limit() / 1e9:.1f} GB"
-    if source.in_memory(split):
+    if needed is None:
+        text = "streamed: what the records take in memory is not known before they are read"
+    elif source.in_memory(split):
         return f"{source.count(split)} records, {needed / 1e6:.1f} MB, held in memory ({limit})"
-    return f"{needed / 1e6:.1f} MB, streamed ({limit})"
+    else:
+        text = f"{needed / 1e6:.1f} MB, streamed ({limit})"
+    buffer = buffer_size(source, split)
+    if buffer < source.shuffle_buffer:
+        text += f"; shuffled among {buffer} records (data.shuffle_mb: {source.shuffle_mb} MB)"
+    return text
 
 
 def _balance(source: Source, split: str) -> str:

@@ -31,6 +31,7 @@ class Source(Protocol):
     seed: int
     memory_fraction: float
     shuffle_buffer: int
+    shuffle_mb: int
     parallel_calls: int
     balance: float
     buckets: list[int]

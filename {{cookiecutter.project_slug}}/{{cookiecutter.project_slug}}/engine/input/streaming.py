@@ -18,6 +18,7 @@ from .elements import (
     to_batch,
     untuned,
 )
+from .footprint import buffer_size
 from .random_numbers import example_keys, uniform
 from .sizes import class_weights, count_records, full_batches
 from .source import Source
@@ -41,7 +42,7 @@ def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dat
         DataError: there are fewer records than one batch.
     """
     full_batches(source, split, count_records(source, split, source.shard, source.batch_size))
-    handed = given(source, split)
+    handed, buffer = given(source, split), buffer_size(source, split)
     augmented = source.overrides("augment")
 
     @native
@@ -51,7 +52,7 @@ def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dat
             elements = elements.map(native(lambda id_, record: (tf.stack([epoch, id_]), record)))
         tf.set_random_seed(source.seed)  # of this function: else the trainer's would matter, too
         seed = epoch * 2**20 + source.seed
-        return elements.shuffle(source.shuffle_buffer, seed, reshuffle_each_iteration=False)
+        return elements.shuffle(buffer, seed, reshuffle_each_iteration=False)
 
     @native
     def convert(ids: tf.Tensor, record: Any) -> Any:
@@ -63,7 +64,8 @@ def streamed_batches(source: Source, split: str, start_step: Any) -> tf.data.Dat
     if source.balance:
         elements = elements.filter(_draw(source, class_weights(source, split)))
     batches = _full_batches(source, elements)
-    return untuned(batches.map(convert, source.parallel_calls).prefetch(2))
+    # Those that are done are part of the position, and so of each checkpoint: not one for a core.
+    return untuned(batches.map(convert, min(source.parallel_calls, 2)).prefetch(2))
 
 
 def _full_batches(source: Source, elements: tf.data.Dataset) -> tf.data.Dataset:

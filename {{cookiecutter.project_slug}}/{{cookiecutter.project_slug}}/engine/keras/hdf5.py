@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from ...model.model import Model
 from ..errors import ConfigError, RunError
-from ..graph.measures import measured
-from ..graph.step import Nest, total
+from ..graph.measures import measured, total
+from ..graph.step import Nest
 from ..run.files import atomic_write
 from ..settings.targets import check_trusted, instantiate
 from ..tools.table import flat

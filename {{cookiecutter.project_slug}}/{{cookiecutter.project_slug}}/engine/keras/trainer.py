@@ -12,7 +12,8 @@ from ...data.dataset import Dataset
 from ...model.model import Model
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError, ModelError
-from ..graph.step import Nest, total
+from ..graph.measures import total
+from ..graph.step import Nest
 from ..loop.evaluation import Evaluation
 from ..loop.graph import TrainingGraph, run_scaffold
 from ..loop.lifecycle import Hooks
@@ -60,6 +61,11 @@ class KerasTrainer(SessionTrainer):
                     "use; it evaluates after each epoch, and for all else takes callbacks, such as "
                     "tf.keras.callbacks.TensorBoard for a profile"
                 )
+        if self.replicas > 1:
+            raise ConfigError(
+                f"trainer.replicas: found {self.replicas}; trainer=keras trains on one device, "
+                "trainer=session on several"
+            )
         self.callbacks = list(callbacks)
         refused = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
         for callback in self.callbacks:
@@ -68,6 +74,10 @@ class KerasTrainer(SessionTrainer):
                     f"trainer.callbacks: {type(callback).__name__} cannot set the rate of the "
                     "model's own optimizer; set schedule, which also holds after a restart"
                 )
+
+    def replica_devices(self) -> list[str]:
+        """One: Keras calls the model by itself."""
+        return [""]
 
     def fit(self, model: Model, dataset: Dataset, config: str = "") -> dict[str, float]:
         """As the session trainer's; `config` is also what model.h5 says of its model."""
@@ -104,7 +114,8 @@ class KerasTrainer(SessionTrainer):
         for variable in (v for metric in compiled.metrics for v in metric.variables):
             tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, variable)
         saved, settings = _inference_model(model, features), self._model_settings
-        evaluation = Evaluation(model, dataset, dataset.evaluation_split, self.limit_batches)
+        split = dataset.evaluation_split
+        evaluation = Evaluation(model, dataset, split, self.limit_batches, again=True)
         step = tf.train.get_global_step().read_value()
         return TrainingGraph(
             model=model,

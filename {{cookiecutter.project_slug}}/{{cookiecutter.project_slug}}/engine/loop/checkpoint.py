@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, Collection, Iterator, Sequence
+from typing import Any, Callable, Collection, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from ...train.hooks.every import EveryHook
-from ..errors import NotFiniteError
+from ..errors import NotFiniteError, UserError
 from .stream_position import StreamPositionHook
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,10 @@ class CheckpointHook(EveryHook):
         saver: writes them; default the Scaffold's.
         every_n_steps, every_n_secs, always: see `EveryHook`.
         positions: saved with each checkpoint.
+
+    Attributes:
+        check: called with the session before it saves, but not after an error; where it raises a
+            UserError, nothing is saved.
     """
 
     def __init__(
@@ -38,7 +42,8 @@ class CheckpointHook(EveryHook):
         self.prefix = prefix
         self._saver = saver
         self._positions = positions
-        self._asked = False
+        self.check: Callable[[tf.Session], None] = lambda session: None
+        self._asked = self._refused = False
 
     def ask(self) -> None:
         """Saves after the next step that is not part of a loop in the graph, as before an end."""
@@ -62,6 +67,11 @@ class CheckpointHook(EveryHook):
 
     def act(self, session: tf.Session, step: int, values: Any) -> None:
         self._asked = False
+        try:
+            self.check(session)
+        except UserError:
+            self._refused = True
+            raise
         bad = [name for name, finite in session.run(self._finite).items() if not finite]
         if bad:
             raise NotFiniteError(
@@ -90,21 +100,33 @@ class CheckpointHook(EveryHook):
         except NotFiniteError:
             raise
         except BaseException as error:
-            try:
-                step = int(self._session.run(self._global_step))
-                # A step that failed may have read its batch, which is the next one again.
-                for position in self._positions if isinstance(error, tf.errors.OpError) else ():
-                    with contextlib.suppress(FileNotFoundError):  # it cannot be saved
-                        position.rewind(self._session, step)
-                self.save_last(step)
-                if step:  # else nothing of the run is kept
-                    logger.warning("an error ends training; step %d is saved", step)
-            except (OSError, RuntimeError, tf.errors.OpError) as failed:
-                reason = str(failed).partition("\n")[0]
-                logger.warning("what follows the last checkpoint cannot be saved: %s", reason)
+            self.save_after(failed_step=isinstance(error, tf.errors.OpError))
             raise
         # Not in `end`, before which one of another hook may raise.
         self.save_last(int(self._session.run(self._global_step)))
+
+    def save_after(self, failed_step: bool, reason: str = "an error ends training") -> None:
+        """Writes a checkpoint of the last complete step, if that is possible.
+
+        Args:
+            failed_step: whether one has failed, or waits, that may have read its batch, which then
+                is the next one again.
+            reason: why, for the log.
+        """
+        if self._refused:
+            return
+        self.check = lambda session: None
+        try:
+            step = int(self._session.run(self._global_step))
+            for position in self._positions if failed_step else ():
+                with contextlib.suppress(FileNotFoundError):  # it cannot be saved
+                    position.rewind(self._session, step)
+            self.save_last(step)
+            if step:  # else nothing of the run is kept
+                logger.warning("%s; step %d is saved", reason, step)
+        except (OSError, RuntimeError, tf.errors.OpError) as failed:
+            cause = str(failed).partition("\n")[0]
+            logger.warning("what follows the last checkpoint cannot be saved: %s", cause)
 
     def save_last(self, step: int) -> None:
         """Writes a checkpoint of a step unless it has one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,9 +10,10 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ...model.model import Model
 from ..errors import DataError, RunError
-from ..graph.measures import Ratio, Running, quotient
+from ..graph.measures import Ratio, quotient
 from ..graph.stale import check_own_batch
 from ..input.bad_records import find_not_finite
+from ..input.batches import evaluation_batches
 from ..input.sizes import check_not_empty, count_records
 
 
@@ -24,19 +25,22 @@ class Evaluation:
         dataset: gives the batches.
         split: which to evaluate.
         limit: the first n batches; 0 is all.
+        again: whether it runs more than once; then what is decoded for it may be kept.
 
     Attributes:
         features, labels, outputs: tensors of the batch that is evaluated.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, split: str, limit: int = 0) -> None:
+    def __init__(
+        self, model: Model, dataset: Dataset, split: str, limit: int = 0, again: bool = False
+    ) -> None:
         check_not_empty(dataset, split, count_records(dataset, split, most=1))
         self.split = split
         self._dataset = dataset
         self._averages = model.optimization.averages
         # The first use of a model creates its variables, whose names must not begin with a scope.
         with tf.name_scope(f"evaluate_{split}" if model.built else None):
-            batches = dataset.batches(split).take(limit or -1)
+            batches, self._number = evaluation_batches(dataset, split, limit, again)
             self._iterator = tf.data.make_initializable_iterator(batches)
             self.features, self.labels = batch = self._iterator.get_next()
             self.outputs, loss = model.outputs_and_loss(self.features, self.labels, False)
@@ -46,13 +50,27 @@ class Evaluation:
             self._sums, state = model.sums(loss, self.outputs, self.labels, self._size)
             made = (self.outputs, loss, self._sums)
             check_own_batch(model, made, batch)
-            self._initializers = [self._iterator.initializer, tf.variables_initializer(state)]
+            self._initializer = tf.variables_initializer(state)
 
+        self._at_start: Any = None  # the session in which kept batches begin again
+        self._skip = tf.nest.flatten(batch, True)[0].op
         self._parts = list(loss) if isinstance(loss, dict) else []
         #: Of the names, those of which the least is best.
         self.losses = ["loss", *self._parts]
         #: What `run` finds: "loss" and each measure.
         self.names = list(dict.fromkeys([*self._parts, "loss", *self._sums]))
+
+    def first_batch(self, session: tf.Session) -> tuple[int, dict[Any, Any]]:
+        """The number of examples of the first batch, and the values of its tensors, to be fed."""
+        tensors = tf.nest.flatten((self.features, self.labels), True)
+        self._begin(session)
+        values, size = session.run([tensors, self._size])
+        return int(size), dict(zip(tensors, values))
+
+    def _begin(self, session: tf.Session) -> None:
+        if self._at_start is not session:
+            session.run(self._iterator.initializer)
+        self._at_start = None
 
     def run(
         self,
@@ -82,14 +100,42 @@ class Evaluation:
         fetches: Any,
         seen: Callable[[Any], Any],
     ) -> dict[str, float]:
-        session.run(self._initializers)
+        self._begin(session)
+        session.run(self._initializer)
         totals: dict[str, Any] = {}
-        examples = 0
+        for sums in self._sums_of_batches(session, stopped, fetches, seen):
+            if sums is None:
+                return {}
+            for name, value in sums.items():
+                add = isinstance(value, np.ndarray)
+                totals[name] = value + totals.get(name, 0) if add else value
+        return self._results(totals)
+
+    def _sums_of_batches(
+        self,
+        session: tf.Session,
+        stopped: Callable[[], Any] = lambda: None,
+        fetches: Any = (),
+        seen: Callable[[Any], Any] = lambda values: None,
+        share: tuple[int, int] = (0, 1),
+    ) -> Iterator[Any]:
+        """For each batch name -> float64 [2, ...] of a Ratio, else a number; None if stopped.
+
+        share: (index, number): of each n batches in turn the one to compute.
+        """
+        number = examples = 0
         while not stopped():
+            if self._number and number == self._number:
+                self._at_start = session
+                return
             try:
+                if number % share[1] != share[0]:
+                    session.run(self._skip)
+                    number, examples = number + 1, examples + self._dataset.batch_size
+                    continue
                 sums, sizes, values = session.run([self._sums, self._sizes, fetches])
             except tf.errors.OutOfRangeError:
-                return self._results(totals)
+                return
             size = int(sizes[0])
             if (sizes != size).any():
                 raise DataError(
@@ -99,17 +145,18 @@ class Evaluation:
                 )
             seen(values)
             for name, value in sums.items():
-                if isinstance(value, Ratio):
-                    if not np.isfinite(value).all():
-                        raise self._not_finite(name, quotient(*value), examples, size)
-                    value = np.array(value, np.float64) + totals.get(name, 0)
-                totals[name] = value
-            examples += size
-        return {}
+                if isinstance(value, Ratio) and not np.isfinite(value).all():
+                    raise self._not_finite(name, quotient(*value), examples, size)
+            yield {
+                name: np.array(value, np.float64) if isinstance(value, Ratio) else value.value
+                for name, value in sums.items()
+            }
+            number, examples = number + 1, examples + size
+        yield None
 
     def _results(self, totals: dict[str, Any]) -> dict[str, float]:
         results = {
-            name: float(value.value) if isinstance(value, Running) else quotient(*value)
+            name: quotient(*value) if isinstance(value, np.ndarray) else float(value)
             for name, value in totals.items()
         }
         if self._parts:

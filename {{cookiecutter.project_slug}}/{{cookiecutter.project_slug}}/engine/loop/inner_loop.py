@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from ..errors import ModelError
 from ..graph.stale import computed_before
+from ..graph.workers import workers_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ class InnerLoop:
 
     Attributes:
         hooks: those that have a `next_step`; set it before the first `advance`.
-        stop_op: ends a running loop after the current step; run it from another thread.
+        stop_op: ends a running loop after the current step; run it from another thread. Of workers
+            in step it ends those of all.
+        agreed: the steps of the next `advance` that workers in step have agreed on, else None.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class InnerLoop:
         hooks: Sequence[tf.train.SessionRunHook] = (),
     ) -> None:
         self.hooks = hooks
+        self.agreed: int | None = None
         self._max_steps = max_steps
         for hook in hooks if max_steps > 1 else ():
             if not hasattr(hook, "next_step"):
@@ -62,19 +66,23 @@ class InnerLoop:
 
     def _build(self, step: Callable[[], tf.Operation]) -> None:
         self._limit = tf.placeholder(tf.int64, [])
+        workers = workers_of()
+        alone = workers.number == 1
 
-        def body(done: tf.Tensor) -> tf.Tensor:
+        def body(done: tf.Tensor, stopped: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            workers.begin_step(self._stop.read_value())
             with tf.control_dependencies([step()]):
-                return done + 1
+                asked = self._stop.read_value() if alone else workers.asked
+                return done + 1, tf.identity(asked)
 
         variables = {variable.op.name for variable in tf.global_variables()}
         self._loop = tf.while_loop(
-            lambda done: tf.logical_and(done < self._limit, ~self._stop.read_value()),
+            lambda done, stopped: tf.logical_and(done < self._limit, ~stopped),
             body,
-            [tf.constant(0, tf.int64)],
+            [tf.constant(0, tf.int64), self._stop.read_value() if alone else tf.constant(False)],
             parallel_iterations=1,
             back_prop=False,
-        )
+        )[0]
         again = [v.op.name for v in tf.global_variables() if v.op.name not in variables]
         if again:
             raise ModelError(
@@ -88,18 +96,26 @@ class InnerLoop:
         if self._max_steps > 1:
             session.run_step_fn(self._advance)
 
-    def _advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
-        session, now = step_context.session, time.perf_counter()
-        step = int(session.run(self._global_step))
+    def wanted(self, session: tf.Session) -> int:
+        """The number of steps, from now on, before the next one that a hook here needs."""
+        self._step = step = int(session.run(self._global_step))
+        now = time.perf_counter()
         if self._measured_from:
             step_before, time_before = self._measured_from
             self._secs_per_step = (now - time_before) / max(step - step_before, 1)
         self._measured_from = (step, now)
-        hooks = [hook for hook in self.hooks if hasattr(hook, "next_step")]
-        following = [hook.next_step(self._secs_per_step) - step for hook in hooks]
-        inner = min([*following, self._max_steps]) - 1
-        if inner < 1:
+        following = [hook.next_step(self._secs_per_step) - step for hook in self._heeded()]
+        return max(int(min([*following, self._max_steps])) - 1, 0)
+
+    def _heeded(self) -> list[Any]:
+        return [hook for hook in self.hooks if hasattr(hook, "next_step")]
+
+    def _advance(self, step_context: tf.train.MonitoredSession.StepContext) -> None:
+        session, hooks = step_context.session, self._heeded()
+        inner = self.wanted(session) if self.agreed is None else self.agreed
+        if not inner:
             return
+        step = self._step
         try:
             step += int(session.run(self._loop, {self._limit: inner}))
         except tf.errors.OpError:

@@ -18,11 +18,18 @@ from ...train.hooks.every import ACTING_SECS, EveryHook
 from ..errors import ConfigError, ModelError, RunError
 from ..input.bad_records import locate_bad_record
 from ..input.source import forget
-from ..run.checkpoints import newest_checkpoint, remove_unfinished, restore_next
-from ..run.devices import adapt, start_threads, warn_of_unused_gpu
+from ..run.checkpoints import (
+    newest_checkpoint,
+    remove_corrupt_state,
+    remove_unfinished,
+    restore_next,
+)
+from ..run.deterministic import missing_kernel_named
+from ..run.devices import adapt, set_up_devices
 from ..run.metrics import drop_metrics_after, is_evaluated, stopped_early
 from ..run.run import Run
 from ..run.trackers import check_tracker
+from ..run.unused_gpu import warn_of_unused_gpu
 from .checkpoint import CheckpointHook
 from .graph import TrainingGraph
 from .nan import NanHook
@@ -45,16 +52,48 @@ def prepare(settings: TrainerSettings, model: Model, dataset: Dataset) -> int:
     if model.built:
         raise ModelError(f"{model.name}: is in another graph already; create a new one to fit")
     check_tracker(settings.tracker)
-    if settings.alone:
+    if not settings.in_cluster:
         check_alone()
-    start_threads(settings.session_config)
+    set_up_devices(settings.session_config, settings.deterministic)
     forget(dataset)
     dataset.prepare()
     last_step = last_step_of(settings, dataset)
+    check_shared_out(settings, dataset)
     with locate_bad_record(dataset):
         adapt(settings.session_config, dataset, model)
     model.optimization.check_updates(last_step)
     return last_step
+
+
+def check_shared_out(settings: TrainerSettings, dataset: Dataset) -> None:
+    """Takes as many GPUs as divide a batch, unless `trainer.replicas` says how many.
+
+    Raises:
+        ConfigError: they do not divide it.
+    """
+    settings.shared_by = settings.replicas  # it may have trained on other batches before
+    size, devices = dataset.batch_size, len(settings.replica_devices())
+    if size % devices == 0 or dataset.overrides("batches"):  # whose sizes may vary
+        return
+    dividing = max(number for number in range(1, devices) if size % number == 0)
+    below, above = size // devices * devices, -(-size // devices) * devices
+    sizes = f"{below} (or {above})" if below else f"{above}"
+    if settings.replicas:
+        advice = f"set it to {sizes}, or " if below else ""
+        raise ConfigError(
+            f"data.batch_size={size}: {devices} replicas (trainer.replicas) cannot share it "
+            f"equally; {advice}set trainer.replicas={dividing}"
+        )
+    settings.shared_by = dividing
+    logger.warning(
+        "%d GPUs cannot share data.batch_size=%d equally: %d of them train%s; set it to %s to use "
+        "all",
+        devices,
+        size,
+        dividing,
+        "s" * (dividing == 1),
+        sizes,
+    )
 
 
 def check_alone() -> None:
@@ -83,7 +122,7 @@ def set_last_step(config: DictConfig, settings: TrainerSettings, dataset: Datase
     """Sets trainer.last_step by its last_epoch where the model follows it, as a schedule does."""
     follows = "${trainer.last_step}" in str(OmegaConf.to_container(config.model))
     if settings.last_epoch and follows:
-        start_threads(settings.session_config)
+        set_up_devices(settings.session_config, settings.deterministic)
         dataset.prepare()
         config.trainer.last_step = last_step_of(settings, dataset)
 
@@ -92,6 +131,7 @@ def finished(settings: TrainerSettings, run: Run, dataset: Dataset, last_step: i
     """Whether there is nothing left to do in a run, and logs why."""
     if not run.directory:
         return False
+    run = run.kept
     _, step = newest_checkpoint(run.checkpoints, read=not run.shared)
     split = dataset.evaluation_split
     owed = settings.alone and not is_evaluated(run.metrics, split, step)
@@ -120,10 +160,11 @@ def resume(settings: TrainerSettings, run: Run, graph: TrainingGraph, last_step:
     """
     warn_of_unused_gpu(settings.gpus)
     log_variables(graph.model)
-    checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.shared)
+    checkpoint, step = newest_checkpoint(run.checkpoints, read=not run.kept.shared)
     log_plan(settings, graph.dataset, step, last_step)
     if not run.shared:
         remove_unfinished(run.checkpoint_prefix, os.path.join(run.input, "input"))
+        remove_corrupt_state(run.checkpoints)
     if checkpoint and not run.shared:
         restore_next(run.checkpoints, checkpoint, tf.global_variables())
     drop_metrics_after(run.metrics, step)
@@ -159,7 +200,8 @@ def closing(hooks: Hooks) -> Iterator[None]:
             for hook in hooks:
                 if isinstance(hook, TrackHook):
                     tracked.enter_context(hook.tracked())
-            yield
+            with missing_kernel_named():
+                yield
     finally:
         for hook in hooks:
             if isinstance(hook, (EveryHook, SignalHook)):

@@ -116,9 +116,23 @@ class NanHook(EveryHook):
         checks = [op for op in ancestors([self._step_op]) if op.type == "CheckNumerics"]
         needed = ancestors(check.inputs[0].op for check in checks)
         operations = [op for op in self._step_op.graph.get_operations() if op in needed]
-        # Not what is inside of loops and conditions.
-        fetchable = [op for op in operations if op.graph.is_fetchable(op)]
+        # Not what is inside of loops and conditions, nor what needs the other workers in step.
+        others = _of_others(operations)
+        fetchable = [op for op in operations if op.graph.is_fetchable(op) and op not in others]
         return [out for op in fetchable for out in op.outputs if out.dtype.is_floating]
+
+
+def _of_others(operations: Sequence[tf.Operation]) -> set[tf.Operation]:
+    """The collectives among some operations, and what needs one."""
+    found = {operation for operation in operations if operation.type == "CollectiveReduce"}
+    before = 0
+    while before < len(found):  # again, since control inputs may be younger
+        before = len(found)
+        for operation in operations:
+            needed = {tensor.op for tensor in operation.inputs} | set(operation.control_inputs)
+            if not found.isdisjoint(needed):
+                found.add(operation)
+    return found
 
 
 def _finite(array: np.ndarray) -> bool:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import tensorflow.compat.v1 as tf
-
 from ...data.dataset import Dataset
 from ...model.model import Model
-from ..run.devices import cores
+from ..run.devices import describe_device
 from .settings import TrainerSettings
 
 logger = logging.getLogger(__name__)
@@ -45,12 +43,7 @@ def log_plan(settings: TrainerSettings, dataset: Dataset, step: int, last_step: 
     if not dataset.overrides("batches") and dataset.in_memory(split):  # else it may take long
         epoch = settings.limit_batches or dataset.steps_per_epoch(split)
         text += f" ({(last_step - step) / epoch:,.1f} epochs of {epoch})"
-    gpus = settings.session_config.device_count.get("GPU", 1) and len(
-        tf.config.experimental.list_physical_devices("GPU")
-    )
-    chosen = settings.session_config.gpu_options.visible_device_list
-    gpus = len(chosen.split(",")) if gpus and chosen else gpus
-    text += f" on {gpus} GPU{'s' * (gpus > 1)}" if gpus else f" on the CPU ({cores()} cores)"
+    text += f" on {describe_device(settings.session_config, len(settings.replica_devices()))}"
     for name in ("evaluate", "checkpoint", "summary", "log") if settings.alone else ("log",):
         every = settings.every(name)
         often = [f"{n} {unit}" for n, unit in zip(every.values(), ("steps", "s")) if n]

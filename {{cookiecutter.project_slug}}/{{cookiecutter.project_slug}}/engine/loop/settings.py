@@ -10,7 +10,7 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 
 from ..errors import ConfigError
-from ..run.devices import session_config
+from ..run.devices import replica_devices, session_config
 
 # The least value of each integer.
 LEAST = {
@@ -22,6 +22,8 @@ LEAST = {
     "patience": 0,
     "limit_batches": 0,
     "steps_per_loop": 1,
+    "gpu_memory_mb": 0,
+    "replicas": 0,
     "intra_op_threads": 0,
     "inter_op_threads": -1,
 }
@@ -65,7 +67,10 @@ class TrainerSettings:
     # at every step, so there is one session.run per step.
     hooks: Sequence[tf.train.SessionRunHook] = ()
     gpus: str = "all"  # or "none", or the numbers of those to use: "0,2"
+    replicas: int = 0  # that share each batch; 0: all of these GPUs that divide it, or the CPU
     allow_growth: bool = True  # take a GPU's memory as it is needed
+    gpu_memory_mb: int = 0  # to take of each GPU instead, at once; 0: as allow_growth says
+    deterministic: bool = False  # equal results on a GPU, too, at a lower speed
     intra_op_threads: int = 0  # within one operation; 0 lets TensorFlow choose
     inter_op_threads: int = 0  # operations at a time; -1: in the thread that calls it
     soft_placement: bool = True  # run on the CPU what has no GPU kernel
@@ -73,6 +78,8 @@ class TrainerSettings:
 
     #: Whether no other process trains the same variables.
     alone = True
+    #: Whether it knows what to do where the environment describes a cluster.
+    in_cluster = False
 
     def __post_init__(self) -> None:
         self.run_dir = os.fspath(self.run_dir)
@@ -95,14 +102,21 @@ class TrainerSettings:
             raise ConfigError(
                 f"trainer.on_sigusr1: found {self.on_sigusr1}, expected save or leave"
             )
+        #: As `replicas`, but for GPUs that are left out since they would not divide a batch.
+        self.shared_by = self.replicas
         self.session_config = session_config(
             gpus=self.gpus,
             allow_growth=self.allow_growth,
+            gpu_memory_mb=self.gpu_memory_mb,
             intra_op_threads=self.intra_op_threads,
             inter_op_threads=self.inter_op_threads,
             soft_placement=self.soft_placement,
             xla=self.xla,
         )
+
+    def replica_devices(self) -> list[str]:
+        """The devices that share each batch; raises ConfigError if there are fewer."""
+        return replica_devices(self.session_config, self.shared_by if self.alone else 1)
 
     def every(self, what: str) -> dict[str, Any]:
         """The interval of log, summary, checkpoint or evaluate, as arguments of an `EveryHook`."""

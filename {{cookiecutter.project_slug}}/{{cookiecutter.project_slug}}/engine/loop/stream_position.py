@@ -9,7 +9,10 @@ import os
 import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
+from ..input.footprint import buffer_size
 from ..run.run import Run
+
+BUFFER = "shuffle_buffer"  # the name of its size in a position
 
 logger = logging.getLogger(__name__)
 
@@ -24,25 +27,38 @@ class StreamPositionHook(tf.train.SessionRunHook):
         iterator: an initializable one; the session's start has initialized it.
         directory: where positions go.
         checkpoint_prefix: the model's checkpoints'; a position lives as long as its checkpoint.
+        buffer: how many records the shuffle buffer holds, which a position fits alone.
+        saves: whether this process does; else another one, whose input is the same.
     """
 
-    def __init__(self, iterator: tf.data.Iterator, directory: str, checkpoint_prefix: str) -> None:
+    def __init__(
+        self,
+        iterator: tf.data.Iterator,
+        directory: str,
+        checkpoint_prefix: str,
+        buffer: int = 0,
+        saves: bool = True,
+    ) -> None:
         self._iterator = iterator
         self._prefix = os.path.join(directory, "input")
         self._checkpoint_prefix = checkpoint_prefix
-        self._saved = True
+        self._buffer = buffer
+        self._saved = saves
 
     def begin(self) -> None:
         os.makedirs(os.path.dirname(self._prefix), exist_ok=True)
         self._global_step = tf.train.get_or_create_global_step()
         saveable = tf.data.experimental.make_saveable_from_iterator(self._iterator)
-        self._saver = tf.train.Saver([saveable], max_to_keep=None)
+        local = {"collections": [tf.GraphKeys.LOCAL_VARIABLES], "trainable": False}
+        buffer = tf.Variable(self._buffer, dtype=tf.int64, name=BUFFER, **local)
+        self._saver = tf.train.Saver([saveable, buffer], max_to_keep=None)
         self._read = tf.nest.flatten(self._iterator.get_next())[0].op
 
     def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         step = int(session.run(self._global_step))
         if os.path.exists(f"{self._prefix}-{step}.index"):
             try:
+                self._check_buffer(f"{self._prefix}-{step}")
                 self._saver.restore(session, f"{self._prefix}-{step}")
                 return
             except (tf.errors.OpError, ValueError) as error:
@@ -63,6 +79,12 @@ class StreamPositionHook(tf.train.SessionRunHook):
                 "with all the records in another order",
                 _first_line(error),
             )
+
+    def _check_buffer(self, path: str) -> None:
+        """Raises ValueError for a position of a buffer of another size, which would break it."""
+        found = int(tf.train.load_checkpoint(path).get_tensor(BUFFER))
+        if found != self._buffer:
+            raise ValueError(f"its shuffle buffer held {found} records, now {self._buffer}")
 
     def rewind(self, session: tf.Session, step: int) -> None:
         """Goes to the batch that follows a step: the newest position before it, then reads on.
@@ -120,9 +142,17 @@ def position_hooks(
     iterator: tf.data.Iterator, dataset: Dataset, run: Run, limit: int = 0
 ) -> list[StreamPositionHook]:
     """What saves where the iterator is; nothing where the step alone says which batch is next."""
-    in_memory = not dataset.overrides("batches") and dataset.in_memory(dataset.training_split)
+    own, split = dataset.overrides("batches"), dataset.training_split
+    in_memory = not own and dataset.in_memory(split)
     if not (dataset.shard[1] > 1 or limit or in_memory):
-        return [StreamPositionHook(iterator, run.input, run.checkpoint_prefix)]
+        hook = StreamPositionHook(
+            iterator=iterator,
+            directory=run.input,
+            checkpoint_prefix=run.checkpoint_prefix,
+            buffer=0 if own else buffer_size(dataset, split),
+            saves=not run.shared,
+        )
+        return [hook]
     if os.path.exists(run.input):
         logger.warning(
             "this run streamed its records before, and now holds them in memory: the input "

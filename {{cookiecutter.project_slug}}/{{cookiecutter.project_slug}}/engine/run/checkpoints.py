@@ -96,7 +96,11 @@ def newest_checkpoint(directory: str, read: bool = True) -> tuple[str | None, in
         except CORRUPT as error:
             logger.warning("%s is corrupt, looking for an older one: %s", prefix, error)
     if prefixes:
-        raise RunError(f"{directory}: no checkpoint there can be read; start a new run")
+        best = read_best(os.path.join(os.path.dirname(directory), "best")).get("checkpoint", "")
+        advice = "start a new run"
+        if best and is_whole(best):
+            advice += f", with model.warm_start.checkpoint={best}, which is whole"
+        raise RunError(f"{directory}: no checkpoint there can be read; {advice}")
     return None, 0
 
 
@@ -119,6 +123,16 @@ def remove_unfinished(*prefixes: str) -> None:
     for prefix in prefixes:
         for path in glob.glob(f"{glob.escape(prefix)}-*.tempstate*"):
             os.remove(path)
+
+
+def remove_corrupt_state(directory: str) -> None:
+    """Removes a file `checkpoint` that cannot be read: `restore_next` writes it again."""
+    try:
+        tf.train.get_checkpoint_state(directory)
+    except ValueError:
+        path = os.path.join(directory, "checkpoint")
+        logger.warning("%s is corrupt; the checkpoints themselves count", path)
+        os.remove(path)
 
 
 def restore_next(directory: str, prefix: str, variables: Sequence[tf.Variable]) -> None:

@@ -6,9 +6,9 @@ import contextlib
 import datetime
 import os
 import uuid
-from typing import IO, Iterator
+from typing import IO, Any, Iterator, Sequence
 
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 
 
 @contextlib.contextmanager
@@ -39,6 +39,30 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 "has room"
             ) from error
         raise
+
+
+def check_target(path: str, source: Any, *endings: str, inputs: Sequence[str] = ()) -> None:
+    """Raises ConfigError if what a command writes would replace data, or a file of another kind.
+
+    Args:
+        path: what is written; "" is nothing.
+        source: the dataset.
+        endings: of what the command writes.
+        inputs: what it reads besides the dataset's files.
+    """
+    if not os.path.exists(path):
+        return
+    read = list(inputs)
+    for split in source.splits:
+        with contextlib.suppress(Exception):  # the data need not be there
+            read += type(source).files(source, split)  # its own, whatever is predicted from
+    if any(os.path.exists(file) and os.path.samefile(file, path) for file in read):
+        raise ConfigError(f"file={path}: is one of the files that are read; choose another")
+    if not path.lower().endswith(endings):
+        raise ConfigError(
+            f"file={path}: exists, and its name does not end in {' or '.join(endings)} as what is "
+            "written here; choose another, or remove it"
+        )
 
 
 def new_directory(name: str) -> str:

@@ -44,6 +44,8 @@ class Run:
         self._name = name
         self._settings = ""
         self.shared = shared
+        #: Of a worker in step: the run of the chief, whose checkpoints and metrics count.
+        self.chief: Run | None = None
         self._set_paths(directory)
 
     def _set_paths(self, directory: str) -> None:
@@ -67,6 +69,11 @@ class Run:
         self.config = os.path.join(directory, "config.yaml")
         self.record = os.path.join(directory, "record.json")
 
+    @property
+    def kept(self) -> Run:
+        """The run whose checkpoints and metrics say what is done: this one, or the chief's."""
+        return self.chief or self
+
     def check_is_run(self) -> None:
         """Raises RunError if the directory is no run, but holds directories or files like a run's.
 
@@ -75,7 +82,8 @@ class Run:
         found = [*os.scandir(self.directory)] if os.path.isdir(self.directory) else []
         names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in found)
         # Not what a process that waits for the lock, or a worker of a cluster, may have made.
-        runs = r"(?!(checkpoints|(worker|evaluator)-\d+)/).*/|(metrics|events|epochs|model)\..*"
+        runs = r"(?!(checkpoints|in_step|(worker|evaluator)-\d+)/).*/"
+        runs += r"|(metrics|events|epochs|model)\..*"
         held = [name for name in names if re.fullmatch(runs, name)]
         if held and not os.path.exists(self.record):
             raise RunError(
@@ -121,7 +129,7 @@ class Run:
     def _remove_made(self, before: list[str]) -> None:
         """Removes what a start makes, unless it was there."""
         made = r"lock|tracker\.json|wandb|train\.log|config\.yaml|record\.json"
-        made += r"|events\.out\..*|checkpoints|input|eval"
+        made += r"|events\.out\..*|checkpoints|input|eval|in_step"
         for name in set(os.listdir(self.directory)) - set(before):
             path = os.path.join(self.directory, name)
             if re.fullmatch(made, name) and os.path.isdir(path):
@@ -165,7 +173,7 @@ class Run:
         files = {split: dataset.files(split) for split in dataset.splits}
         self._dataset = describe_dataset(dataset)
         thread = ThreadPoolExecutor(1)
-        self._facts = thread.submit(describe_start, seed, files)
+        self._facts = thread.submit(describe_start, seed, dataset, files)
         self._settings = config
         self._allowed = allow_changes
         order = {"seed": seed, "data.seed": dataset.seed, "data.batch_size": dataset.batch_size}

@@ -11,29 +11,41 @@ import subprocess
 import sys
 from typing import Any
 
+import google.protobuf
+import numpy as np
 import tensorflow.compat.v1 as tf
 from omegaconf import OmegaConf
 
 from ...data.dataset import Dataset
 from ..compat import RUNTIME
 from ..errors import DataError, RunError
+from ..input.footprint import file_bytes
 from ..input.split import shared_path
 from ..settings.overrides import values_in
+from .deterministic import is_deterministic
+from .gpus import first_gpu
 
 CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
 
 
-def describe_start(seed: int, files: dict[str, list[str]]) -> dict[str, Any]:
-    """What must be known to repeat a run: command, code, versions, host, seed, data."""
+def describe_start(seed: int, dataset: Any, files: dict[str, list[str]]) -> dict[str, Any]:
+    """What must be known to repeat a run: command, code, versions, host, GPU, seed, data."""
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": [os.path.basename(sys.executable), *sys.argv],
         "git": _git_state(),
         "runtime": RUNTIME,
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "protobuf": google.protobuf.__version__,
+        },
         "host": platform.node(),
+        "gpu": first_gpu()[0] if tf.config.experimental.list_physical_devices("GPU") else "",
+        "deterministic": is_deterministic(),
         "seed": seed,
-        "data": _describe_files(files),
+        "data": _describe_files(dataset, files),
     }
 
 
@@ -49,11 +61,11 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(status)}
 
 
-def _describe_files(files: dict[str, list[str]]) -> dict[str, Any]:
+def _describe_files(dataset: Any, files: dict[str, list[str]]) -> dict[str, Any]:
     """Split -> number, bytes and sha256 of its files in their order; of very many bytes no sum."""
     try:
         found: dict[str, dict[str, Any]] = {
-            split: {"files": len(paths), "bytes": sum(map(os.path.getsize, paths))}
+            split: {"files": len(paths), "bytes": file_bytes(dataset, split)}
             for split, paths in files.items()
         }
         if sum(split["bytes"] for split in found.values()) <= CHECKSUM_BYTES:

@@ -35,7 +35,7 @@ __all__ = ["CONF", "instantiate", "load_config"]
 FIXED = ("seed", "data.", "model.", "trainer.seed", "trainer.limit_batches")
 # But for how its data are read, and where they are, whatever the setting's name: see is_moved.
 FREE = re.compile(r"data\.(memory_fraction|parallel_calls|directory|path|pattern)")
-READING = re.compile(r"data\.(batch_size|shuffle_buffer)")  # nor by a command that trains nothing
+READING = re.compile(r"data\.(batch_size|shuffle_\w+)")  # nor by a command that trains nothing
 
 # File -> group of its keys @ where the settings of the chosen one go, as Hydra's overrides say it.
 FILES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import numbers
 import pathlib
 import pydoc
 import re
@@ -122,6 +123,9 @@ def _check_arguments(path: str, target: Any, given: dict[str, Any], complete: bo
             if complete and needed and name not in {"self", *given}:
                 raise ConfigError(f"{path}: needs the argument '{name}', which is not set")
             _check_text(path, name, given.get(name), parameter.default)
+            # None may stand for "not given", whatever the annotation says.
+            if name in given and not (given[name] is None and parameter.default is None):
+                _check_type(path, name, given[name], parameter.annotation)
         complete = False  # a class may give its base what that needs
         known += parameters
         if not any(each.kind == each.VAR_KEYWORD for each in parameters.values()):
@@ -140,6 +144,25 @@ def _check_text(path: str, name: str, value: Any, default: Any) -> None:
                 f'{path}: {name}="{value}" is a text; for a number write {float(value)} without '
                 "quotes"
             )
+
+
+# What the annotation of an argument begins with -> what it takes, in code and in words.
+TYPES: dict[str, tuple[Any, str]] = {
+    "int": (numbers.Integral, "an integer"),
+    "float": (numbers.Real, "a number"),
+    "bool": (numbers.Integral, "true or false"),
+    "Sequence": ((list, tuple), "a list, as in [1, 2]"),
+}
+
+
+def _check_type(path: str, name: str, value: Any, annotation: Any) -> None:
+    """Raises ConfigError for a value that is not of an argument's type, where that is simple."""
+    text = str(getattr(annotation, "__name__", annotation))
+    kind, expected = TYPES.get(re.sub(r"^Sequence\[\w+\]$", "Sequence", text), (object, ""))
+    if isinstance(value, dict):  # an object that has a `_target_`
+        return
+    if not isinstance(value, kind) or (isinstance(value, bool) and text in ("int", "float")):
+        raise ConfigError(f"{path}: found {name}={value!r}; expected {expected}")
 
 
 def _locate(path: str) -> Any:

@@ -16,6 +16,8 @@ from typing import Any, Callable, Iterable, NamedTuple, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import RunError
+from ..run.gpus import share_gpus, visible_gpus
+from ..run.machine import RUNS
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,8 @@ def _run_here(
     running: list[subprocess.Popen[bytes]],
 ) -> list[int | None]:
     processes: dict[subprocess.Popen[bytes], Job] = {}
+    free = share_gpus(visible_gpus(), settings.jobs) if settings.jobs > 1 else []
+    taken: dict[subprocess.Popen[bytes], str] = {}  # of the GPUs, by those that run
 
     def wait(least: int) -> None:
         """Waits until fewer run."""
@@ -101,12 +105,17 @@ def _run_here(
             time.sleep(0.05)
             for process in [process for process in running if process.poll() is not None]:
                 running.remove(process)
+                if process in taken:
+                    free.append(taken.pop(process))
                 ended(processes[process], _exit_code(process))
 
     try:
         for number, job in enumerate(jobs, 1):
             print(f"run {number} of {count}: {job.name}", flush=True)
-            process = _start(settings, job)
+            share = free.pop(0) if free else ""
+            process = _start(settings, job, share, min(settings.jobs, count))
+            if share:
+                taken[process] = share
             processes[process] = job
             running.append(process)
             if received:  # while it was started
@@ -175,14 +184,19 @@ def _run_in_job(settings: DictConfig, job: Job) -> int:
     return _exit_code(_start(settings, job))
 
 
-def _start(settings: DictConfig, job: Job) -> subprocess.Popen[bytes]:
+def _start(
+    settings: DictConfig, job: Job, gpus: str = "", at_a_time: int = 1
+) -> subprocess.Popen[bytes]:
     run = os.path.join(settings.run_dir, job.name)
     log = os.path.join(settings.run_dir, "jobs", f"{job.name}.log")
+    numbered = any(text.startswith("trainer.gpus=") for text in job.arguments)  # of all there are
+    chosen = {"CUDA_VISIBLE_DEVICES": gpus} if gpus and not numbered else {}
     end_with_parent = functools.partial(_end_with_parent, os.getpid())
     alone = settings.launcher == "local" and settings.jobs == 1  # else their outputs would mix
     with contextlib.nullcontext() if alone else open(log, "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", f"{PACKAGE}.train", *job.arguments, f"run_dir={run}"],
+            env={**os.environ, **chosen, RUNS: str(at_a_time)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

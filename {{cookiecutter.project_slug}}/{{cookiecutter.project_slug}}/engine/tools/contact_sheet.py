@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ...data.dataset import Dataset
 from ..input.elements import dense, iterate, native
 from ..input.sizes import check_not_empty, lengths
+from ..run.files import atomic_write
 
 NUMBERS = "biuf"  # kinds of NumPy's types; all others are shown as text
 
@@ -33,6 +34,12 @@ def contact_sheet(dataset: Dataset, split: str, count: int) -> Figure:
     check_not_empty(dataset, split, count)
     examples = list(itertools.islice(_examples(dataset, split), count))
     return pictures(examples, lengths(dataset, split) if dataset.padding is not None else ())
+
+
+def write_picture(figure: Figure, path: str) -> None:
+    """Writes a PNG."""
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", bbox_inches="tight")
 
 
 def pictures(examples: Sequence[tuple[Any, str]], histogram: Sequence[int] = ()) -> Figure:

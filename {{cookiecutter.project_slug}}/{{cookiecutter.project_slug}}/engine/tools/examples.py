@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from ..graph.contract import predictions_of
 from ..input.bad_records import locate_bad_record
 from ..input.elements import dense
 from ..loop.evaluation import Evaluation
@@ -42,7 +43,7 @@ def predicted(restored: Restored, split: str = "", batches: int = 0) -> list[Exa
     found: list[Any] = []
     with restored.graph(), locate_bad_record(restored.dataset, split):
         evaluation = Evaluation(restored.model, restored.dataset, split, batches)
-        prediction = flat(restored.model.predict(evaluation.outputs))
+        prediction = flat(predictions_of(restored.model, evaluation.outputs))
         batch = (evaluation.features, evaluation.labels, prediction)
         batch = dense(*batch)
         with restored.session() as session:

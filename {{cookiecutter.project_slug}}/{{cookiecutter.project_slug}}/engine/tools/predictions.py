@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import DataError, ModelError
+from ..graph.contract import predictions_of
 from ..input.bad_records import finite_examples, locate_bad_record
 from ..input.predict_files import PredictFiles
-from ..run.files import atomic_write
+from ..run.files import atomic_write, check_target
 from .restored import Restored
 from .table import flat
 
@@ -28,12 +29,14 @@ def write_predictions(restored: Restored, inputs: PredictFiles, path: str = "") 
         inputs: what to predict from.
         path: a file, CSV if its name ends in .csv, else JSON lines; default standard output.
     """
+    endings = (".csv", ".json", ".jsonl")
+    check_target(path, restored.dataset, *endings, inputs=inputs.files)
     lines = Lines(as_csv=path.lower().endswith(".csv"))
     unread = dict.fromkeys(inputs.files)
     with restored.graph(), contextlib.ExitStack() as stack:
         iterator = tf.data.make_initializable_iterator(inputs.batches())
         ids, features = iterator.get_next()
-        outputs = flat(restored.model.predict(restored.model(features, training=False)))
+        outputs = flat(predictions_of(restored.model, restored.model(features, training=False)))
         finite = finite_examples(features)
         session = stack.enter_context(restored.session())
         stack.enter_context(locate_bad_record(restored.dataset, restored.dataset.evaluation_split))

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, RunError
 from ..graph.averages import load
+from ..graph.replicas import Replicas
 from ..input.source import VALIDATION, splits_of
 from ..run.checkpoints import (
     check_same_variables,
@@ -21,7 +22,8 @@ from ..run.checkpoints import (
     read_best,
     step_of,
 )
-from ..run.devices import start_threads
+from ..run.deterministic import missing_kernel_named
+from ..run.devices import chosen_gpus, replica_devices, set_up_devices
 from ..run.run import Run
 from ..run.start import check_same_dataset, describe_dataset
 from ..settings.config import instantiate
@@ -61,15 +63,26 @@ class Restored:
         # Without your own hooks, which may start something.
         own = {name: () for name in ("hooks", "callbacks") if name in config.trainer}
         self._trainer = instantiate(OmegaConf.merge(config.trainer, own))
-        start_threads(self._trainer.session_config)
+        set_up_devices(self.session_config, self._trainer.deterministic)
+
+    @property
+    def session_config(self) -> tf.ConfigProto:
+        """The devices and threads of the run."""
+        return self._trainer.session_config
 
     @contextlib.contextmanager
     def graph(self) -> Iterator[None]:
-        """A new graph with the run's seed, to build the model in."""
+        """A new graph with the run's seed, to build the model in for as many GPUs as are there.
+
+        The most is `trainer.replicas` of the run.
+        """
         if self.model.built:  # in an earlier graph, which has its variables
             self.model = instantiate(self.config.model)
         with tf.Graph().as_default():
             tf.set_random_seed(self._trainer.seed)
+            gpus = len(chosen_gpus(self.session_config))  # without one, the CPU is not split
+            replicas = min(self._trainer.replicas or gpus, gpus)
+            self.model.replicas = Replicas(replica_devices(self.session_config, replicas))
             yield
 
     def prepare(self, split: str = "") -> str:
@@ -100,7 +113,7 @@ class Restored:
             RunError: the checkpoint is corrupt, or of another model.
         """
         saver = tf.train.Saver()
-        with tf.Session(config=self._trainer.session_config) as session:
+        with tf.Session(config=self.session_config) as session:
             session.run([tf.local_variables_initializer(), tf.tables_initializer()])
             try:
                 self._restore(saver, session)
@@ -110,7 +123,8 @@ class Restored:
                     f"{self.checkpoint}: cannot be read: {reason}; set checkpoint to another, or "
                     "run the command again if training has just replaced it"
                 ) from None
-            yield session
+            with missing_kernel_named():
+                yield session
 
     def _restore(self, saver: tf.train.Saver, session: tf.Session) -> None:
         check_same_variables(self.checkpoint, tf.global_variables())

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
+from ..graph.contract import predictions_of
 from ..input.elements import CPU
+from .compare import difference, tolerance
 from .restored import Restored
 from .table import flat
 
@@ -26,7 +28,7 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         directory: must not exist; it gets its name only after the comparison.
 
     Returns:
-        What the signature takes and gives, for people.
+        What the signature takes and gives, and the largest difference, for people.
 
     Raises:
         RunError: the loaded model predicts something else, or the files cannot be written.
@@ -47,18 +49,21 @@ def write_saved_model(restored: Restored, directory: str) -> str:
         with restored.graph():
             nest = tf.nest.map_structure(_placeholder, batch)
             inputs = _named(nest)
-            outputs = flat(restored.model.predict(restored.model(nest, training=False)))
+            outputs = flat(predictions_of(restored.model, restored.model(nest, training=False)))
             with restored.session() as session:
                 expected = session.run(outputs, {inputs[name]: features[name] for name in inputs})
                 # Where it is loaded, lookup tables are initialized, too.
                 tables = tf.tables_initializer()
                 tf.saved_model.simple_save(session, new, inputs, outputs, legacy_init_op=tables)
-        found = predict_with(new, features)
-        different = [name for name in outputs if not _same(found[name], expected[name])]
+        found = predict_with(new, features, restored.session_config)
+        apart = {name: difference(found[name], expected[name]) for name in outputs}
+        limits = {name: tolerance(restored.session_config, expected[name].dtype) for name in apart}
+        different = [f"{name} by {apart[name]:.1e}" for name in apart if apart[name] > limits[name]]
         if different:
             raise RunError(
-                f"{directory}: loaded again, the model predicts another {', '.join(different)}; "
-                "its call or predict may depend on something that is not a variable"
+                f"{directory}: loaded again, the model predicts another {', '.join(different)} of "
+                f"the largest number, expected at most {max(limits.values()):.0e}; its call or "
+                "predict may depend on something that is not a variable"
             )
         os.rename(new, directory)
     except (OSError, tf.errors.ResourceExhaustedError) as error:
@@ -67,12 +72,15 @@ def write_saved_model(restored: Restored, directory: str) -> str:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     takes = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in inputs.items())
-    return f"{SIGNATURE} takes {takes} and gives {', '.join(outputs)}"
+    text = f"{SIGNATURE} takes {takes} and gives {', '.join(outputs)}"
+    return f"{text}; loaded again, the largest difference is {max(apart.values()):.1e}"
 
 
-def predict_with(directory: str, features: dict[str, Any]) -> dict[str, np.ndarray]:
+def predict_with(
+    directory: str, features: dict[str, Any], config: tf.ConfigProto = CPU
+) -> dict[str, np.ndarray]:
     """What a SavedModel predicts, in a graph of its own: name -> array [batch, ...]."""
-    with tf.Graph().as_default(), tf.Session(config=CPU) as session:
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
         loaded = tf.saved_model.load(session, [tf.saved_model.SERVING], directory)
         signature = loaded.signature_def[SIGNATURE]
         feeds: dict[str, Any] = {}
@@ -101,10 +109,3 @@ def _placeholder(tensor: Any) -> Any:
         values=tf.placeholder(tensor.dtype, [None]),
         dense_shape=tf.placeholder(tf.int64, [rank]),
     )
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether they are equal, floats except for their last digits."""
-    if one.dtype.kind != "f":
-        return np.array_equal(one, other)
-    return np.allclose(one, other, rtol=1e-4, atol=1e-5)

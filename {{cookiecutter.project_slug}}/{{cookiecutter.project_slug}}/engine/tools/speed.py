@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import time
 from typing import Any, Sequence
@@ -16,12 +15,16 @@ from ...model.model import Model
 from ...train.hooks.every import EveryHook
 from ...train.trainer import SessionTrainer
 from ..errors import ConfigError, UserError
+from ..graph.replicas import Replicas
 from ..input.bad_records import locate_bad_record
 from ..input.sizes import reading_mode
 from ..loop.inner_loop import InnerLoop
+from ..loop.lifecycle import check_shared_out
 from ..loop.stream_position import training_iterator
-from ..run.devices import adapt, start_threads
+from ..run.devices import adapt, chosen_gpus, describe_device, set_up_devices
+from ..run.files import check_target
 from ..settings.config import instantiate, load_config
+from .device_figures import device_figures
 
 WORTH = 1.1  # times as fast: smaller differences may be chance
 
@@ -36,13 +39,15 @@ def measure_all(arguments: Sequence[str], config: DictConfig) -> dict[str, dict[
     Returns:
         Name -> speed, see `measure`.
     """
-    start_threads(instantiate(config.trainer).session_config)
+    trainer = instantiate(config.trainer)
+    set_up_devices(trainer.session_config, trainer.deterministic)
     dataset = instantiate(config.data)
     dataset.prepare()
+    check_target(config.file, dataset, ".json")
     print(reading_mode(dataset, dataset.training_split))
     print(f"{'examples/s':>52} {'first batch':>12}")
     speeds = {name: _measure(name, config) for name in ("input alone", "model alone", "training")}
-    changes = ["data.parallel_calls=1", f"data.parallel_calls={os.cpu_count()}"]
+    changes = ["data.parallel_calls=1", f"data.parallel_calls={2 * dataset.parallel_calls}"]
     changes.append(f"data.batch_size={2 * dataset.batch_size}")
     if not dataset.in_memory(dataset.training_split):
         changes.append("data.memory_fraction=0.5")
@@ -68,6 +73,14 @@ def _measure(name: str, config: DictConfig) -> dict[str, float]:
     )
     rate, secs = speed["examples_per_sec"], speed["first_batch_secs"]
     print(f"{name:40} {rate:11,.0f} {secs:10.2f} s", flush=True)
+    if name == "training" and "memory_mb" in speed:
+        device = describe_device(trainer.session_config, len(trainer.replica_devices()))
+        print(
+            f"on {device}: at most {speed['memory_mb']:,.0f} MB in a step, of whose time copies "
+            f"take {speed['copy_share']:.0%}; a larger data.batch_size needs more memory and fewer "
+            "copies",
+            flush=True,
+        )
     return speed
 
 
@@ -105,7 +118,8 @@ def measure(
         constant: whether to train on the first batch over and over, so that nothing is read.
 
     Returns:
-        examples_per_sec, and first_batch_secs: from the session's start to the first step's end.
+        examples_per_sec, and first_batch_secs: from the session's start to the first step's end;
+        of a GPU what `device_figures` finds.
 
     Raises:
         ConfigError: the trainer has a loop of its own, such as Keras'.
@@ -114,6 +128,9 @@ def measure(
         raise ConfigError(f"found {type(trainer).__name__}; expected trainer=session to measure")
     with tf.Graph().as_default(), locate_bad_record(dataset):
         tf.set_random_seed(trainer.seed)
+        if model:
+            check_shared_out(trainer, dataset)
+            model.replicas = Replicas(trainer.replica_devices())
         iterator = training_iterator(dataset, limit=1 if constant else 0)
 
         def step() -> tf.Operation:
@@ -136,11 +153,17 @@ def measure(
             while len(marks) < INTERVALS + 2:
                 loop.advance(session)
                 session.run(train_op)
+            traced = tf.RunMetadata()
+            for _ in range(2 if chosen_gpus(trainer.session_config) else 0):  # the first is slow
+                traced = tf.RunMetadata()
+                options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+                session.run(train_op, options=options, run_metadata=traced)
     pairs = zip(marks[2:], marks[3:])
     rates = [(step - before) / (now - then) for (before, then), (step, now) in pairs]
     return {
         "examples_per_sec": dataset.batch_size * statistics.median(rates),
         "first_batch_secs": marks[1][1] - marks[0][1],
+        **device_figures(traced.step_stats),
     }
 
 

@@ -40,7 +40,7 @@ class EveryHook(tf.train.SessionRunHook):
         self, every_n_steps: int = 0, every_n_secs: float = 0.0, always: Collection[int] = ()
     ) -> None:
         check_at_least(0, type(self).__name__, every_n_steps=every_n_steps)
-        check_at_least(0, type(self).__name__, every_n_secs=every_n_secs)
+        check_at_least(0.0, type(self).__name__, every_n_secs=every_n_secs)
         self.every_n_steps = every_n_steps
         self.every_n_secs = every_n_secs
         self.always = always
