@@ -29,16 +29,9 @@ gc.freeze()
 gc.set_threshold(20000, 10, 5)
 deprecation._PRINT_DEPRECATION_WARNINGS = False
 
-
-class Normed(MLP):
-    """An MLP with batch normalization, whose statistics every step moves."""
-
-    def build(self, input_shape):
-        self.norm = tf.keras.layers.BatchNormalization()
-        super().build(input_shape)
-
-    def call(self, inputs, training=False):
-        return super().call(self.norm(inputs, training=training), training)
+# A child that is forked here would wait for ever for the threads of a session that is garbage.
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 
 
 @pytest.fixture(scope="session")
@@ -116,39 +109,33 @@ def heeded_signals():
 
 @pytest.fixture
 def start(tmp_path, digits_directory):
-    """start(*words) -> `train <words>`, first of a group of processes, printing to tmp_path/output.
+    """start(*words) -> `train <words>`, a `Forked` process, printing to tmp_path/output.
 
     It trains on the digits, in tmp_path/run; it is killed, with all that it
-    started after the test, or after three minutes.
+    started, after the test, or after five minutes.
     """
-    ends = contextlib.ExitStack()
+    from forked import Forked  # which Windows has none of
 
-    def start(*words):
-        data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
-        data += ["data.test_examples=130", f"run_dir={tmp_path}/run"]
-        with open(str(tmp_path / "output"), "w") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", train.__module__.rpartition(".")[0], *data, *words],
-                cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    with contextlib.ExitStack() as ends:
 
-        def kill() -> None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                tree = psutil.Process(process.pid)
-                for each in [*tree.children(recursive=True), tree]:
-                    each.kill()
-            process.poll()
+        def start(*words):
+            data = ["data=digits", f"data.directory={digits_directory}", "data.train_examples=640"]
+            data += ["data.test_examples=130", f"run_dir={tmp_path}/run"]
+            process = Forked("my_project.train", [*data, *words], str(tmp_path / "output"))
 
-        timer = threading.Timer(180, kill)
-        timer.start()
-        ends.callback(kill)
-        ends.callback(timer.cancel)
-        return process
+            def kill() -> None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    tree = psutil.Process(process.pid)
+                    for each in [*tree.children(recursive=True), tree]:
+                        each.kill()
 
-    with ends:
+            timer = threading.Timer(300, kill)
+            timer.start()
+            ends.callback(process.wait)
+            ends.callback(kill)
+            ends.callback(timer.cancel)
+            return process
+
         yield start
 
 
@@ -157,11 +144,11 @@ def batches(tmp_path):
     """The first batches of a dataset, or all: batches(dataset, split, count, saved_after=0).
 
     With saved_after the iterator is saved after n batches, and the batches are those that
-    follow where it is restored, in another graph.
+    follow where it is restored, in another graph, of another dataset if `restores` is one.
     """
 
-    def batches(dataset, split="train", count=None, saved_after=0, **arguments):
-        def read(count, restored_from="", saved_to=""):
+    def batches(dataset, split="train", count=None, saved_after=0, restores=None, **arguments):
+        def read(dataset, count, restored_from="", saved_to=""):
             with tf.Graph().as_default(), tf.Session() as session:
                 iterator = tf.data.make_initializable_iterator(dataset.batches(split, **arguments))
                 following = iterator.get_next()
@@ -183,8 +170,8 @@ def batches(tmp_path):
 
         path = str(tmp_path / "iterator") if saved_after else ""
         if saved_after:
-            read(saved_after, saved_to=path)
-        return read(count, restored_from=path)
+            read(dataset, saved_after, saved_to=path)
+        return read(restores or dataset, count, restored_from=path)
 
     return batches
 
@@ -220,7 +207,7 @@ def in_terminal():
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(inside)
-        timer = threading.Timer(180, process.kill)
+        timer = threading.Timer(300, process.kill)
         timer.start()
         ends.callback(process.wait)
         ends.callback(process.kill)

@@ -94,12 +94,13 @@ def test_a_compressed_archive_is_refused_with_what_to_do(arrays, tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.asfortranarray(np.zeros((10, 2))), r"shape \(10, 2\) in Fortran order; .* in C order"),
+        (np.asfortranarray(np.zeros((10, 2))), r"shape \(10, 2\) in Fortran order, .* C order"),
         (np.zeros([0, 2]), r"found shape \(0, 2\), expected one example or more"),
         (np.array(5.0), r"found shape \(\), expected one"),
         (np.zeros(10, np.complex64), "found complex64 .* of a type in float16, float32"),
         (np.array(["a"] * 10), "found <U1"),
         (np.array([None] * 10), "found object"),
+        (np.zeros(10, np.uint32), "found uint32 .* expected numbers of a type in"),
     ],
 )
 def test_an_array_that_cannot_be_read_in_place_is_refused(arrays, tmp_path, array, message):
@@ -112,7 +113,12 @@ def test_an_array_that_cannot_be_read_in_place_is_refused(arrays, tmp_path, arra
     ("labels", "message"),
     [
         (np.arange(9), r"found int64 of shape \(9,\), expected integers of shape \(10,\)"),
-        (np.zeros(10), "found float64"),
+        (np.arange(9).reshape(9, 1), r"found int64 of .* the lengths differ"),
+        (np.zeros(10), r'found float64 .*; convert them, as by labels.astype\("int64"\)'),
+        (np.zeros(10, bool), r'found bool .*; convert them, as by labels.astype\("int64"\)'),
+        (np.eye(10), r"found float64 .*, as by numpy.argmax\(labels, 1\)"),
+        (np.zeros(10, np.uint64), r'found uint64 .* numpy.save .* of array.astype\("int64"\)'),
+        (np.zeros(10, object), r'found object .* numpy.save .* of array.astype\("int64"\)'),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(arrays, tmp_path, labels, message):

@@ -15,9 +15,11 @@ IMAGES = np.zeros([COUNT, 8, 6, 2], np.float32)
 IMAGES += np.arange(1, 97, dtype=np.float32).reshape(8, 6, 2)
 
 CHANGES = {
-    "shift": lambda images, keys: augment.shift(images, keys, 2),
-    "crop": lambda images, keys: augment.crop(images, keys, 0.5),
-    "flip": augment.flip,
+    "shift": lambda images, keys: augment.warp(images, keys, shift=2),
+    "crop": lambda images, keys: augment.warp(images, keys, crop=0.5),
+    "flip": lambda images, keys: augment.warp(images, keys, flip=True),
+    "shift and flip": lambda images, keys: augment.warp(images, keys, shift=2, flip=True),
+    "all": lambda images, keys: augment.warp(images, keys, shift=2, crop=0.5, flip=True),
     "noise": lambda images, keys: augment.noise(images, keys, 0.1),
 }
 
@@ -25,9 +27,10 @@ CHANGES = {
 def changed(change, ids, images=None, epoch=0):
     """The images after a change; ids: of the examples, in the order of the batch."""
     with tf.Graph().as_default(), tf.Session() as session:
+        change = CHANGES.get(change, change)
         keys = example_keys(7, tf.constant(epoch, tf.int64), tf.constant(list(ids), tf.int64))
         images = IMAGES[: len(ids)] if images is None else images
-        return session.run(CHANGES[change](tf.constant(images), keys))
+        return session.run(change(tf.constant(images), keys))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -68,11 +71,28 @@ def test_a_crop_keeps_at_least_its_share_and_enlarges_it():
     assert len({round(float(part[0, 0] - part.mean()), 3) for part in parts}) > 100
 
 
+@pytest.mark.parametrize(("crop", "flip"), [(0.999, False), (0.99999, True)])
+def test_no_edge_turns_black_where_the_image_is_not_shifted(crop, flip):
+    images = np.ones([20000, 8, 6, 1], np.float32)
+    found = changed(lambda *each: augment.warp(*each, crop=crop, flip=flip), range(20000), images)
+    np.testing.assert_allclose(found, images, atol=1e-5)
+
+
 def test_every_other_image_is_mirrored():
     flipped = changed("flip", range(COUNT))
     mirrored = [np.array_equal(image, IMAGES[0, :, ::-1]) for image in flipped]
     assert 0.4 < np.mean(mirrored) < 0.6
     assert np.array_equal(flipped[mirrored.index(False)], IMAGES[0])
+
+
+def test_together_they_do_what_they_do_one_after_the_other():
+    images = np.pad(IMAGES[:, 2:-2, 2:-2], [(0, 0), (2, 2), (2, 2), (0, 0)], "constant")
+    shifted = changed("shift", range(COUNT), images)
+    np.testing.assert_array_equal(
+        changed("shift and flip", range(COUNT), images), changed("flip", range(COUNT), shifted)
+    )
+    straight = changed("flip", range(COUNT), changed("crop", range(COUNT), shifted))
+    np.testing.assert_allclose(changed("all", range(COUNT), images), straight, atol=1e-3)
 
 
 def test_noise_is_normal_with_the_deviation_that_was_asked_for():

@@ -368,6 +368,13 @@ class Line(Model):
         return tf.reduce_mean((outputs - labels) ** 2)
 
 
+def test_a_full_disk_is_not_looked_for_in_the_data(directory, caplog):
+    located = bad_records.locate_bad_record(records(directory))
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="No space left"), located:
+        raise tf.errors.ResourceExhaustedError(None, None, "events; No space left on device")
+    assert "reading them again" not in caplog.text
+
+
 @pytest.mark.parametrize("memory_fraction", [0.0, 0.25])
 @pytest.mark.parametrize(("place", "what"), [((6, 1), "features"), ((6, 3), "labels")])
 def test_numbers_that_are_not_finite_are_named_in_training_and_evaluation(

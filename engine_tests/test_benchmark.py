@@ -13,6 +13,7 @@ from my_project.data.digits import Digits
 from my_project.engine.errors import ConfigError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools import speed
+from my_project.engine.tools.device_figures import device_figures
 from my_project.engine.tools.speed import advise
 from my_project.model.mlp import MLP
 from my_project.train.trainer import SessionTrainer
@@ -46,7 +47,7 @@ def test_the_table_and_the_file_have_the_same_numbers_and_no_run_is_made(
     digits_directory, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2), raising=False)
     numbers = ["data.train_examples=640", "data.test_examples=130", "data.batch_size=64"]
     settings = ["data=digits", f"data.directory={digits_directory}", *numbers, "model.hidden=16"]
     assert benchmark([*settings, "seconds=0.1", "data.memory_fraction=0", "file=speed.json"]) == 0
@@ -68,6 +69,33 @@ def test_the_table_and_the_file_have_the_same_numbers_and_no_run_is_made(
         assert f"{numbers['first_batch_secs']:.2f}" == secs
     assert printed.splitlines()[-1].startswith(f"The {result['bottleneck']} is the bottleneck: ")
     assert "streamed (data.memory_fraction: 0% of" in printed.splitlines()[0]
+
+
+def test_the_file_replaces_none_of_another_kind(digits_directory, tmp_path):
+    file = tmp_path / "conf.yaml"
+    file.write_text("a: 1")
+    with pytest.raises(ConfigError, match=r"conf.yaml: exists, and its name does not end in .json"):
+        benchmark(["data=digits", f"data.directory={digits_directory}", f"file={file}"])
+    assert file.read_text() == "a: 1"
+
+
+def test_a_gpus_memory_and_copies_are_read_from_a_trace():
+    trace = tf.RunMetadata().step_stats
+
+    def add(device, name, start, duration, in_use=0):
+        node = trace.dev_stats.add(device=device).node_stats.add(node_name=name)
+        node.all_start_micros, node.all_end_rel_micros = start, duration
+        node.memory.add(allocator_name="GPU_0_bfc", allocator_bytes_in_use=in_use)
+
+    add("/job:localhost/device:CPU:0", "IteratorGetNext", 100, 20)
+    assert device_figures(trace) == {}
+    add("/job:localhost/replica:0/task:0/device:GPU:0", "mlp/MatMul", 110, 50, in_use=3000000)
+    add("/job:localhost/replica:0/task:0/device:GPU:0", "mlp/Relu", 160, 140, in_use=2000000)
+    assert device_figures(trace) == {"memory_mb": 3.0, "copy_share": 0.0}
+    add("/device:GPU:0/stream:1", "MemcpyH2D", 120, 20)
+    add("/device:GPU:0/memcpy", "edge_7", 120, 20)  # the same once more
+    add("/device:GPU:0/stream:2", "MEMCPYDtoH", 130, 30)
+    assert device_figures(trace) == {"memory_mb": 3.0, "copy_share": 0.2}
 
 
 def test_slow_data_are_the_bottleneck_and_the_model_alone_is_not_slowed(digits_directory):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.digits import Digits
-from my_project.engine.errors import DataError
+from my_project.engine.errors import DataError, RunError
 from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.loop.evaluation import Evaluation
 from my_project.engine.run.checkpoints import newest_checkpoint
@@ -64,6 +64,36 @@ def test_the_newest_checkpoint_that_is_whole_is_found_with_a_warning(
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
         assert "model.ckpt-20 is corrupt, looking for an older one" in record.getMessage()
+
+
+@pytest.mark.parametrize("text", [b"", b"\x00\xff"])
+def test_a_corrupt_list_of_checkpoints_does_not_keep_a_run_from_going_on(
+    fit, tmp_path, caplog, text, checkpoint_steps
+):
+    run_dir = str(tmp_path / "run")
+    fit(run_dir, last_step=10)
+    (tmp_path / "run" / "checkpoints" / "checkpoint").write_bytes(text)
+    fit(run_dir, last_step=20)
+    assert "checkpoints/checkpoint is corrupt; the checkpoints themselves count" in caplog.text
+    assert checkpoint_steps(run_dir) == [10, 20]
+    (tmp_path / "run" / "checkpoints" / "checkpoint").write_bytes(text)
+    other = MLP(hidden=16, warm_start={"checkpoint": run_dir})
+    fit(tmp_path / "other", 5, other)
+    assert "warm start from" in caplog.text
+
+
+def test_where_no_checkpoint_can_be_read_the_best_one_is_named(trained, tmp_path):
+    shutil.copytree(trained(), str(tmp_path / "run"))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for file in checkpoints.glob("*.index"):
+        damage(str(file), "emptied")
+    best = r"; start a new run, with model.warm_start.checkpoint=.*best/.*-[12]0, which is whole$"
+    with pytest.raises(RunError, match=best):
+        newest_checkpoint(str(checkpoints))
+    for file in (tmp_path / "run" / "best").glob("*.index"):
+        damage(str(file), "emptied")
+    with pytest.raises(RunError, match=r"; start a new run$"):
+        newest_checkpoint(str(checkpoints))
 
 
 def test_beside_the_newest_one_checkpoint_for_every_so_many_hours_is_kept(

@@ -133,10 +133,10 @@ def test_half_a_tf_config_is_refused_by_field(text, message):
         ),
         ({**PLACES, "ps": ["a"]}, "ps", 0, r'cluster\.ps: found {"0": "a"}, expected host:port'),
         (
-            {"worker": ["a:1", "b:1"]},
-            "worker",
+            {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]},
+            "evaluator",
             0,
-            'found {"chief": 0, "worker": 2, "ps": 0}, expected at',
+            "expected no evaluator: workers without a ps evaluate by themselves",
         ),
         ({"ps": ["a:1", "b:1"]}, "ps", 0, 'found {"chief": 0, "worker": 0, "ps": 2}, expected at'),
         (
@@ -170,6 +170,27 @@ def test_of_slurms_tasks_the_first_is_the_chief_and_the_next_hold_the_variables(
     }
 
 
+def test_slurms_tasks_train_in_step_with_no_ps(scontrol):
+    clusters = [slurm(rank, PS_TASKS="0") for rank in range(5)]
+    assert [cluster.role for cluster in clusters] == ["chief"] + ["worker"] * 4
+    assert all(cluster.in_step for cluster in clusters)
+    alone = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NODELIST": "gpu[08-09],login"}
+    scontrol("echo gpu08")
+    assert slurm(0, PS_TASKS="0", **alone, SLURM_STEP_TASKS_PER_NODE="1") is None
+
+
+def test_workers_without_a_ps_are_in_step_and_tensorflow_knows_a_chief_as_worker_0():
+    places = {"chief": ["f:1"], "worker": ["c:1", "d:1"]}
+    chief, second = tf_config(places, "chief"), tf_config(places, "worker", 1)
+    assert chief.in_step
+    assert second.in_step
+    assert (chief.role, chief.place) == ("chief", ("worker", 0))
+    assert (second.role, second.place) == ("worker", ("worker", 2))
+    assert chief.addresses() == {"worker": {0: "f:1", 1: "c:1", 2: "d:1"}}
+    assert not tf_config(PLACES, "worker", 1).in_step
+    assert tf_config(PLACES, "worker", 1).place == ("worker", 1)
+
+
 def test_what_scontrol_says_is_one_line_of_the_error(scontrol):
     scontrol("echo 'scontrol: error: Invalid hostlist: gpu[08-09' >&2; exit 1")
     with pytest.raises(ConfigError, match=r"NODELIST=gpu\[08-09: .* failed \(scontrol: error: Inv"):
@@ -195,8 +216,8 @@ def test_tasks_of_slurm_train_alone_unless_a_number_of_ps_is_set():
     [
         ({"SLURM_JOB_ID": ""}, "PS_TASKS is set, but SLURM_JOB_ID is not; start with srun"),
         ({"PS_TASKS": "some"}, "PS_TASKS=some, .*: expected an integer"),
-        ({"PS_TASKS": "5"}, "PS_TASKS=5, .* SLURM_STEP_NUM_TASKS=5, .*: expected at least 1 ps"),
-        ({"PS_TASKS": "0"}, "PS_TASKS=0, .*: expected at least 1 ps"),
+        ({"PS_TASKS": "5"}, "PS_TASKS=5, .* SLURM_STEP_NUM_TASKS=5, .*: expected at least 1 task"),
+        ({"PS_TASKS": "-1"}, "PS_TASKS=-1, .*: expected at least 1 task"),
         ({"SLURM_STEP_TASKS_PER_NODE": "2"}, "SLURM_STEP_TASKS_PER_NODE=2, .*: expected at least"),
         ({"SLURM_STEP_TASKS_PER_NODE": "2(x2),2"}, "PER_NODE=2.x2.,2, SLURM_STEP_NUM_TASKS=5, "),
         ({"SLURM_STEP_TASKS_PER_NODE": "some"}, r"PER_NODE=some: .* and counts as 2\(x3\),1"),

@@ -612,6 +612,30 @@ def test_a_mistake_in_a_file_of_conf_is_one_line_that_says_where(conf, content, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("classes: ten", "Digits: found classes='ten'; expected an integer"),
+        ("classes:", "Digits: found classes=None; expected an integer"),
+        ("batch_size: many", "Digits: found batch_size='many'; expected an integer"),
+        ("batch_size: 12.5", r"Digits: found batch_size=12\.5; expected an integer"),
+        ("memory_fraction: 25%", "Digits: found memory_fraction='25%'; expected a number"),
+        ("buckets: 5", r"Digits: found buckets=5; expected a list, as in \[1, 2\]"),
+        ("stratify: never", "Digits: found stratify='never'; expected true or false"),
+    ],
+)
+def test_a_value_of_another_type_in_a_file_of_conf_is_one_line(conf, setting, message):
+    settings = f"_target_: my_project.data.digits.Digits\n{setting}\n"
+    (conf / "data" / "mine.yaml").write_text(settings)
+    (conf / "model" / "mine.yaml").write_text(f"{MINE}classes: ten\nfreeze: 5\n")
+    config = load_config(["data=mine", "model=mine"])
+    with pytest.raises(ConfigError, match=message) as caught:
+        instantiate(config.data)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"MLP: found freeze=5; expected a list|classes='ten'"):
+        instantiate(config.model)
+
+
 def test_a_number_in_exponents_needs_no_point(conf):
     (conf / "model" / "mine.yaml").write_text(f"{MINE}learning_rate: 1e-3\n")
     assert load_config(["model=mine"]).model.learning_rate == 0.001

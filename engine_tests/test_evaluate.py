@@ -26,6 +26,16 @@ def evaluated(tmp_path, *arguments):
     return json.loads((tmp_path / "result.json").read_text())
 
 
+def test_results_replace_no_data_and_no_file_of_another_kind(trained, tmp_path):
+    (tmp_path / "notes.md").write_text("notes")
+    dataset = Restored(load_config([f"run_dir={trained()}"])).dataset
+    (tmp_path / "photo.png").symlink_to(dataset.files("test")[0])
+    for name, message in [("notes.md", "exists, and its name"), ("photo.json", "is one of the")]:
+        with pytest.raises(ConfigError, match=message):
+            evaluate([f"run_dir={trained()}", f"file={tmp_path}/{name}"])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["notes.md", "photo.png"]
+
+
 @pytest.mark.parametrize("settings", [(), ("model.ema_decay=0.9",)])
 def test_the_numbers_are_those_that_were_logged_for_the_same_checkpoint(
     trained, tmp_path, settings
@@ -36,6 +46,25 @@ def test_the_numbers_are_those_that_were_logged_for_the_same_checkpoint(
     for line in logged:
         found = evaluated(tmp_path, f"run_dir={run}", f"checkpoint={line['step']}")
         assert {name: found[name] for name in line} == line
+
+
+def test_the_largest_difference_from_training_is_told(trained, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    run = str(tmp_path / "run")
+    shutil.copytree(trained(), run)
+    evaluated(tmp_path, f"run_dir={run}")
+    assert f"{run}: as while training; the largest difference is 0.0e+00, of loss" in caplog.text
+    with open(f"{run}/metrics.jsonl") as file:
+        lines = [json.loads(line) for line in file]
+    for line in lines:
+        line["loss"] *= 1.001  # more than rounding does
+    with open(f"{run}/metrics.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    caplog.clear()
+    evaluated(tmp_path, f"run_dir={run}")
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "loss was" in warning.getMessage()
+    assert "code, data or settings may have changed" in warning.getMessage()
 
 
 def test_a_run_from_python_is_evaluated_with_the_settings_that_are_typed(fit, tmp_path, digits):
@@ -138,6 +167,16 @@ def test_the_model_of_a_run_is_used_from_python_with_its_seed_and_weights(traine
     for variable, values in zip(restored.model.variables, weights):
         np.testing.assert_array_equal(values, reader.get_tensor(variable.op.name))
     assert found.shape == (1, 10)
+
+
+def test_a_run_is_used_on_as_many_gpus_as_it_may_take_and_are_there(trained, monkeypatch):
+    for replicas, there, taken in ((0, 3, 3), (1, 3, 1), (2, 3, 2), (8, 3, 3), (2, 0, 1)):
+        restored = Restored(load_config([f"run_dir={trained()}", f"trainer.replicas={replicas}"]))
+        with monkeypatch.context() as patched:
+            listed = ["GPU"] * there
+            patched.setattr(tf.config.experimental, "list_physical_devices", lambda kind: listed)  # noqa: B023
+            with restored.graph():
+                assert len(restored.model.replicas.devices) == taken
 
 
 @pytest.mark.parametrize(

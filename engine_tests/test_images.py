@@ -1,5 +1,6 @@
 """A directory tree of images: classes by folder, PNG and JPEG, one size."""
 
+import collections
 import os
 
 import numpy as np
@@ -9,6 +10,8 @@ from my_project.data.images import Images
 from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.bad_records import find_bad_record
 from my_project.engine.input.elements import run_once
+from my_project.engine.input.footprint import buffer_size
+from my_project.engine.input.images import _jpeg
 from my_project.engine.input.source import splits_of
 from PIL import Image
 
@@ -95,16 +98,46 @@ def test_four_colors_become_gray_or_three(tmp_path, batches, channels):
     np.testing.assert_allclose(features.mean((0, 1, 2)), expected, atol=0.05)
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_photo_stands_upright(tmp_path, batches, orientation):
+@pytest.mark.parametrize("order", ["<", ">"])  # of the bytes
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_a_photo_stands_upright(tmp_path, batches, orientation, order):
     pixels = np.zeros([8, 8], np.uint8)
     pixels[:4] = 255  # as seen
     exif = Image.Exif()
-    exif[0x0112] = orientation  # 6: the camera was turned, and the rows are the columns
-    stored = pixels if orientation == 1 else np.rot90(pixels)
+    exif[0x010F] = "a camera"
+    if orientation:
+        exif[0x0112] = orientation  # 6: the camera was turned, and the rows are the columns
+    exif.endian = order
+    stored = np.rot90(pixels) if orientation == 6 else pixels
     saved(tmp_path, "a/1.jpg", Image.fromarray(stored), exif=exif.tobytes())
+    assert (b"MM" if order == ">" else b"II") in (tmp_path / "test/a/1.jpg").read_bytes()[:40]
     features, _ = batches(dataset(tmp_path, 8, 8, channels=1), "test")[0]
-    np.testing.assert_allclose(features[0, :, :, 0], pixels / 255.0, atol=2 / 255)
+    np.testing.assert_allclose(features[0, :, :, 0], pixels / 255.0, atol=4 / 255)
+
+
+@pytest.mark.parametrize("exif", [None, 1])
+@pytest.mark.parametrize("ratio", [1, 3, 8, 20])
+def test_a_large_jpeg_becomes_means_of_its_pixels_and_an_upright_one_needs_no_pillow(
+    tmp_path, batches, ratio, exif, monkeypatch
+):
+    down, across = np.mgrid[: 30 * ratio, : 40 * ratio] / ratio
+    pixels = np.uint8(np.stack([8 * down, 6 * across, 4 * (down + across)], axis=-1) % 256)
+    described = Image.Exif()
+    described[0x0112] = 1
+    options = {"exif": described.tobytes()} if exif else {}
+    saved(tmp_path, "a/1.jpg", Image.fromarray(pixels), quality=95, **options)
+    monkeypatch.setattr(Image, "open", None)
+    features, _ = batches(dataset(tmp_path, 30, 40, classes=1), "test")[0]
+    means = pixels.reshape(30, ratio, 40, ratio, 3).mean(axis=(1, 3)) / 255.0
+    assert np.abs(features[0] - means).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "found"), [((80, 100), (90, 160)), ((45, 20), (45, 80)), ((5, 9), (12, 20))]
+)
+def test_a_large_jpeg_is_decoded_at_the_smallest_size_that_the_shape_fits_into(size, found):
+    data = run_once(lambda: tf.io.encode_jpeg(np.full([90, 160, 3], 100, np.uint8)))
+    assert run_once(lambda: _jpeg(tf.constant(data), (*size, 3))).shape == (*found, 3)
 
 
 def test_sixteen_bits_become_the_nearest_of_eight(tmp_path, batches):
@@ -149,6 +182,11 @@ def test_a_restored_position_resumes_with_the_next_batch(directory, batches, sam
     streamed = dataset(directory, memory_fraction=0.0, shuffle_buffer=3)
     straight = batches(streamed, training=True, count=10)
     assert same(batches(streamed, training=True, count=7, saved_after=3), straight[3:])
+
+
+def test_the_shuffle_buffer_holds_as_many_paths_wherever_they_lie(directory):
+    streamed = dataset(directory, memory_fraction=0.0, shuffle_buffer=10**6, shuffle_mb=1)
+    assert buffer_size(streamed, "train") == 10**6
 
 
 def test_counts_come_from_the_names_alone(directory):
@@ -207,3 +245,26 @@ def test_a_share_for_validation_is_of_files_and_counts_their_folders(directory):
     assert counts[0] + counts[1] == 8
     assert counts[2] == 4
     assert 0 < counts[0] < 8
+
+
+def test_a_start_asks_for_each_file_and_lists_each_folder_once(
+    directory, fit, tmp_path, monkeypatch
+):
+    asked = collections.Counter()
+
+    def counted(name, real):
+        def call(path=".", *others, **named):
+            asked[name, os.fspath(path) if not isinstance(path, int) else path] += 1
+            return real(path, *others, **named)
+
+        return call
+
+    for name in ("stat", "scandir"):
+        monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
+    images = dataset(directory)
+    fit(tmp_path / "run", 4, dataset=images)
+    files = [("stat", path) for split in images.splits for path in images.files(split)]
+    folders = sorted({("scandir", os.path.dirname(path)) for _, path in files})
+    assert len(files) == len(PIXELS)
+    assert len(folders) == 4
+    assert [asked[call] for call in files + folders] == [1] * (len(PIXELS) + 4)

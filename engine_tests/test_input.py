@@ -93,3 +93,66 @@ def test_a_pipeline_that_cannot_be_saved_says_so_at_start_and_starts_a_new_epoch
     assert "position cannot be saved" in caplog.text
     fit_streamed("run", 20, dataset=Counter(batch_size=8))
     assert "resumes with a new epoch" in caplog.text
+
+
+class Large(Dataset):
+    """200 records of 10 kB, whose first byte tells which one it is."""
+
+    path = ""
+
+    def files(self, split):
+        return [self.path]
+
+    def read(self, path):
+        return tf.data.FixedLengthRecordDataset(path, 10000)
+
+    def convert(self, records):
+        numbers = tf.cast(tf.io.decode_raw(records, tf.uint8)[:, :1], tf.int32)
+        numbers.set_shape([None, 1])
+        return tf.cast(numbers, tf.float32), numbers[:, 0] % 10
+
+
+def test_a_shuffle_buffer_of_large_records_holds_fewer_and_says_so(
+    fit_streamed, tmp_path, batches, same, caplog
+):
+    (tmp_path / "records").write_bytes(b"".join(bytes([n]) + os.urandom(9999) for n in range(200)))
+    large = type("Large", (Large,), {"path": str(tmp_path / "records")})
+    settings = {"batch_size": 8, "memory_fraction": 0.0}
+    limited = large(**settings, shuffle_mb=1)
+    found = batches(limited, count=40, training=True)
+    assert same(found, batches(large(**settings, shuffle_buffer=100), count=40, training=True))
+    assert same(found[7:], batches(limited, count=33, training=True, saved_after=7))
+    every = batches(large(**settings), count=40, training=True)
+    assert same(every, batches(large(**settings, shuffle_mb=3), count=40, training=True))
+    assert not same(every, found)
+    fit_streamed("run", 10, dataset=limited)
+    assert "streamed (" in caplog.text
+    assert "shuffled among 100 records (data.shuffle_mb: 1 MB)" in caplog.text
+    saved = sum(path.stat().st_size for path in (tmp_path / "run" / "input").glob("input-10.*"))
+    assert 0.9e6 < saved < 1.3e6
+
+
+def test_a_position_of_a_buffer_of_another_size_is_not_taken(fit_streamed, tmp_path, caplog):
+    (tmp_path / "records").write_bytes(b"".join(bytes([n]) + os.urandom(9999) for n in range(200)))
+    large = type("Large", (Large,), {"path": str(tmp_path / "records")})
+    fit_streamed("run", 10, dataset=large(batch_size=8, memory_fraction=0.0, shuffle_mb=1))
+    caplog.clear()
+    fit_streamed("run", 20, dataset=large(batch_size=8, memory_fraction=0.0, shuffle_buffer=90))
+    assert "its shuffle buffer held 100 records, now 90" in caplog.text
+    assert "the input resumes with a new epoch" in caplog.text
+
+
+def test_a_position_does_not_grow_with_the_cores(tmp_path, batches):
+    class Wide(Large):
+        path = str(tmp_path / "records")
+
+        def convert(self, records):
+            return tf.cast(tf.io.decode_raw(records, tf.uint8), tf.float32), ()
+
+    (tmp_path / "records").write_bytes(os.urandom(10000 * 200))
+    found = []
+    for calls in (2, 16):
+        settings = {"batch_size": 8, "memory_fraction": 0.0, "shuffle_buffer": 10}
+        batches(Wide(**settings, parallel_calls=calls), count=1, training=True, saved_after=20)
+        found.append(sum(path.stat().st_size for path in tmp_path.glob("iterator*")))
+    assert found[1] < 1.5 * found[0]

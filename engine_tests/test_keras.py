@@ -380,6 +380,9 @@ def test_a_loss_may_be_an_object_and_outputs_may_be_a_dict(keras_fit, tmp_path):
         def measure(self, outputs, labels):
             return super().measure(outputs["one"], labels)
 
+        def predict(self, outputs):
+            return super().predict(outputs["one"])
+
     def loss(y_true, y_pred):
         return focal()(y_true, y_pred["one"]) + tf.reduce_mean(y_pred["other"], 1)
 

@@ -5,10 +5,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.data.dataset import Dataset
 from my_project.engine.errors import ModelError
+from my_project.engine.input import footprint
+from my_project.engine.input.batches import evaluation_batches
 from my_project.engine.loop.evaluation import Evaluation
 from my_project.engine.run.metrics import read_metrics
 from my_project.model import Model, Ratio
+from my_project.model.mlp import MLP
 from my_project.train.trainer import SessionTrainer
+from toy import Toy
 
 RANDOM = np.random.RandomState(0)
 SCORES = RANDOM.rand(230).astype(np.float32)
@@ -118,6 +122,60 @@ def test_numbers_of_a_split_are_those_of_numpy_and_each_evaluation_starts_again(
     assert kept == ["judge/weight"]  # what a metric counts is in no checkpoint
 
 
+class Filled(Toy):
+    """The same, filled up with padding: a batch may take many times what its records do."""
+
+    padding = (0.0, 0)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(Toy, 0), (Toy, 3), (Filled, 0)])
+def test_what_decode_makes_is_kept_for_the_next_evaluation_where_it_fits(kind, limit):
+    decoded = []
+
+    class Decoded(kind):
+        def decode(self, x, y):
+            def look(x):
+                decoded.append(x)
+                return x
+
+            return tf.ensure_shape(tf.py_func(look, [x], x.dtype, stateful=False), x.shape), y
+
+    counts, found = [], []
+    for memory_fraction in (0.25, 0.0):
+        decoded.clear()
+        with tf.Graph().as_default(), tf.Session() as session:
+            dataset = Decoded(batch_size=8, memory_fraction=memory_fraction)
+            model = MLP(hidden=4, classes=3)
+            evaluation = Evaluation(model, dataset, "test", limit, again=True)
+            session.run(tf.global_variables_initializer())
+            for number, variable in enumerate(model.trainable_variables, 1):
+                weights = np.arange(variable.shape.num_elements()).reshape(variable.shape)
+                variable.load(np.sin(number + weights), session)
+            found += [evaluation.run(session) for _ in range(3)]
+            counts.append(len(decoded))
+            answers = iter([False, False, True])
+            assert evaluation.run(session, lambda given=answers: next(given)) == {}
+            found.append(evaluation.run(session))
+    assert found == [found[0]] * 8
+    assert limit or counts == [101 if kind is Toy else 3 * 101, 3 * 101]
+
+
+def test_what_is_kept_fits_next_to_what_training_holds(monkeypatch):
+    class Decoded(Toy):
+        def decode(self, x, y):
+            return x, y
+
+    each = Decoded().bytes_in_memory("test")
+    assert Decoded().bytes_in_memory("train") == each
+    for share, kept in ((1.5, 0), (2.5, -(-101 // 8))):
+        monkeypatch.setattr(footprint, "memory_limit", lambda share=share: share * each)
+        dataset = Decoded(batch_size=8, memory_fraction=1.0)
+        assert dataset.in_memory("train")
+        with tf.Graph().as_default():
+            assert evaluation_batches(dataset, "test", again=True)[1] == kept
+            assert evaluation_batches(dataset, "test")[1] == 0
+
+
 def test_a_line_about_training_is_of_its_batch_alone():
     with tf.Graph().as_default(), tf.Session() as session:
         features = {"score": tf.placeholder(tf.float32, [None])}
@@ -202,6 +260,25 @@ def test_what_is_no_number_of_examples_is_refused_by_name(value, message):
             return {"error": value(outputs, labels) if callable(value) else value}
 
     with tf.Graph().as_default(), pytest.raises(ModelError, match=f"wrong.measure: .*{message}"):
+        Evaluation(Wrong(), Scores(batch_size=60), "test")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda o, t: o["score"], "found <tf.Tensor.*, expected a dict name -> number"),
+        (lambda o, t: [o["score"]], r"found \[<tf.Tensor.*, expected a dict name -> number"),
+        (lambda o, t: None, "found None, expected a dict name -> number"),
+        (lambda o, t: {"auc": tf.keras.metrics.AUC()}, "auc is a metric that got no examples"),
+        (lambda o, t: {"mean": tf.keras.metrics.Mean()}, r"mean is .*; call its update_state\("),
+    ],
+)
+def test_what_is_no_dict_and_a_metric_that_is_not_updated_are_refused(found, message):
+    class Wrong(Judge):
+        def measure(self, outputs, labels):
+            return found(outputs, labels)
+
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=f"wrong.measure: {message}"):
         Evaluation(Wrong(), Scores(batch_size=60), "test")
 
 

@@ -1,5 +1,7 @@
 """Both modes with records of every form: batches, order, shares, balance, lengths, restarts."""
 
+import os
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from my_project.engine.input.numpy_slices import numpy_slices
 from my_project.engine.input.random_numbers import uniform
 from my_project.engine.input.sizes import count_records, padding_wasted
 from my_project.engine.input.source import splits_of
+from my_project.engine.run import machine
 from my_project.model.mlp import MLP
 
 NUMBERS = list(range(60))  # in files of ten; those from 50 on are of the rare class, 0
@@ -147,6 +150,52 @@ def test_a_restart_gives_the_batches_that_would_have_come(
     straight = batches(dataset, count=20, training=True)
     stop = {"start_step" if in_memory else "saved_after": 13}
     assert same(straight[13:], batches(dataset, count=7, training=True, **stop))
+    if not in_memory:  # on a machine with more cores, and with fewer
+        for calls in (1, 5):
+            other = form(directory, False, balance=0.5, buckets=buckets, parallel_calls=calls)
+            found = batches(dataset, count=7, training=True, restores=other, **stop)
+            assert same(straight[13:], found), calls
+
+
+@pytest.mark.parametrize(
+    ("cores", "runs", "calls"),
+    [(1, "", 2), (4, "x", 4), (64, "", 16), (64, "8", 8), (4, "9" * 30, 4)],
+)
+def test_there_are_as_many_calls_as_cores_but_for_few_and_many(
+    cores, runs, calls, directory, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setenv("RUNS_ON_MACHINE", runs)
+    assert Numbers(directory, True).parallel_calls == calls
+
+
+def test_the_number_of_calls_can_be_set(directory):
+    assert Numbers(directory, True, parallel_calls=1).parallel_calls == 1
+    with pytest.raises(ConfigError, match="parallel_calls=-1"):
+        Numbers(directory, True, parallel_calls=-1)
+
+
+def test_the_order_of_the_next_epoch_is_made_while_one_runs(directory, monkeypatch):
+    made, draw = [], tf.random.stateless_uniform
+
+    def noted(shape, key, **others):
+        epoch = tf.ensure_shape(tf.py_func(note, [key[1]], tf.int64), [])
+        return draw(shape, tf.stack([key[0], epoch]), **others)
+
+    def note(epoch):
+        made.append(int(epoch))
+        return epoch
+
+    monkeypatch.setattr(tf.random, "stateless_uniform", noted)
+    dataset = Numbers(directory, True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        iterator = tf.data.make_initializable_iterator(dataset.batches("train", training=True))
+        session.run(iterator.initializer)
+        session.run(iterator.get_next())
+        until = time.monotonic() + 30
+        while 1 not in made and time.monotonic() < until:
+            time.sleep(0.01)
+    assert made[:2] == [0, 1]
 
 
 @MODES
@@ -257,8 +306,9 @@ def test_balance_takes_neighbors_in_the_files_independently(directory, batches):
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 5
 
 
-@pytest.mark.parametrize("stratify", [False, True])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "stratify"), [(Numbers, True), (Pairs, False), (Ragged, True), (Alone, False)]
+)
 def test_a_share_for_validation_is_a_split_of_its_own(form, stratify, directory, batches):
     others = {"validation_share": 0.3, "stratify": stratify, "balance": 0.5}
     dataset = form(directory, True, **others)
@@ -431,15 +481,18 @@ def test_buckets_need_a_length(directory):
 
 
 def test_the_limit_of_the_own_group_of_processes_and_of_those_above_counts(tmp_path, monkeypatch):
+    assert machine.memory_limit() > 0
     for path, limit in {"": "max", "/jobs": "5000", "/jobs/a": "9000", "/other": "10"}.items():
         (tmp_path / path[1:]).mkdir(exist_ok=True)
         (tmp_path / path[1:] / "limit").write_text(limit)
     groups = tmp_path / "cgroup"
-    monkeypatch.setattr(sizes, "GROUPS", str(groups))
+    monkeypatch.setattr(machine, "GROUPS", str(groups))
     for kind, line in (("", "0::/jobs/a"), ("memory", "4:cpu,memory:/jobs/a")):
-        groups.write_text(f"9:name=systemd:/other\n{line}\n")
-        monkeypatch.setattr(sizes, "LIMITS", {kind: f"{tmp_path}{{}}/limit"})
-        assert sizes.memory_limit() == 5000
+        groups.write_text(f"9:name=systemd:/other\n{line}\n\nodd\n")
+        monkeypatch.setattr(machine, "LIMITS", {kind: f"{tmp_path}{{}}/limit"})
+        assert machine.memory_limit() == 5000
+    monkeypatch.setenv("RUNS_ON_MACHINE", "4")
+    assert machine.memory_limit() == 1250
 
 
 @MODES

@@ -13,8 +13,7 @@ from my_project.engine.run.metrics import read_metrics
 from my_project.engine.settings.config import instantiate, load_config
 from my_project.model import schedules
 from my_project.model.mlp import MLP
-
-from conftest import Normed
+from toy import Normed
 
 SGD = {"optimizer": tf.train.GradientDescentOptimizer, "learning_rate": 0.1, "clip": None}
 

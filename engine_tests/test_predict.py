@@ -13,9 +13,10 @@ from my_project.data.arrays import Arrays
 from my_project.data.digits import Digits
 from my_project.data.images import Images
 from my_project.data.tfrecord import write_tfrecords
-from my_project.engine.errors import DataError
+from my_project.engine.errors import ConfigError, DataError
 from my_project.engine.input.elements import iterate, run_once
 from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.run.files import check_target
 from my_project.engine.run.metrics import last_metrics
 from my_project.engine.tools.predictions import Lines, write_predictions
 from my_project.evaluate import evaluate
@@ -97,6 +98,27 @@ def test_csv_holds_the_same_numbers_as_json_lines(trained, pictures, tmp_path):
         assert float(cells["probabilities.7"]) == row["probabilities"][7]
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("pictures/007.png", "is one of the files that are read"),
+        ("link.csv", "is one of the files that are read"),
+        ("notes.txt", r"exists, and its name does not end in .csv or .json or .jsonl"),
+        ("pictures", r"exists, and its name does not end in .csv"),
+    ],
+)
+def test_predictions_do_not_replace_what_they_were_made_of(
+    trained, pictures, tmp_path, file, message
+):
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "link.csv").symlink_to(pictures[0] / "007.png")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=f"file={tmp_path}/{file}: {message}"):
+        predict([f"run_dir={trained()}", str(pictures[0]), f"file={tmp_path}/{file}"])
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "notes.txt").read_text() == "notes"
+
+
 def test_predictions_are_written_batch_by_batch_and_the_file_appears_only_when_complete(
     trained, pictures, tmp_path, monkeypatch
 ):
@@ -174,6 +196,17 @@ def test_what_prepare_finds_in_the_training_data_is_not_found_in_other_files(tmp
     assert [features.tolist() for _, features in iterate(inputs.batches)] == [[[7, 7]]]
     with pytest.raises(DataError, match=r"LessMean\.prepare finds mean in the training data, .*no"):
         PredictFiles(LessMean(str(tmp_path / "gone"), batch_size=2), new)
+
+
+def test_what_is_predicted_replaces_no_file_of_training(tmp_path):
+    for name in ("train.txt", "test.txt", "new.txt"):
+        (tmp_path / name).write_text("1,2,0\n")
+    dataset = LessMean(str(tmp_path))
+    PredictFiles(dataset, [str(tmp_path / "new.txt")])
+    for name in ("train.txt", "test.txt"):
+        with pytest.raises(ConfigError, match=f"{name}: is one of the files that are read"):
+            check_target(str(tmp_path / name), dataset, ".txt")
+    check_target(str(tmp_path / "new.txt"), dataset, ".txt")
 
 
 def test_other_files_are_read_as_the_dataset_reads_its_own(tmp_path):

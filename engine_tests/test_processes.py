@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--ps", "0"], ["--workers", "0"], ["model.hiden=1"], ["trainer=keras"]]
+    "arguments",
+    [["--ps", "-1"], ["--workers", "0"], ["--evaluator"], ["model.hiden=1"], ["trainer=keras"]],
 )
 def test_a_mistake_on_the_command_line_starts_nobody(capfd, arguments):
     with pytest.raises(ConfigError):

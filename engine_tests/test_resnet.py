@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from my_project.engine.errors import ModelError
+from my_project.model.cnn import CNN
 from my_project.model.resnet import Residual, ResNet
 
 
@@ -17,7 +19,7 @@ def test_it_learns_and_evaluates_with_the_statistics_it_saved(fit, tmp_path, var
 def test_a_block_whose_last_convolution_is_zero_returns_its_input():
     images = np.random.RandomState(0).rand(2, 8, 8, 4).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        block = Residual(filters=4, stride=1, weight_decay=0.0, momentum=0.9)
+        block = Residual(4, 1, weight_decay=0.0, norm=tf.keras.layers.BatchNormalization)
         outputs = block(tf.constant(images), training=True)
         session.run(tf.global_variables_initializer())
         assert np.abs(session.run(outputs) - images).max() > 0.1
@@ -47,3 +49,14 @@ def test_half_the_squares_of_all_kernels_of_convolutions_are_added_to_the_loss()
         found, plain, weights = session.run([loss, without, model.trainable_variables])
     squares = sum(np.sum(weight**2) for weight in weights if weight.ndim == 4)
     assert found - plain == pytest.approx(0.005 * squares, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(CNN, [2, None, 8, 1]), (CNN, [2, 8, 8, None]), (ResNet, [2, None, None, None])],
+)
+def test_images_of_unknown_size_are_an_error_but_for_what_takes_any(kind, shape):
+    with tf.Graph().as_default():
+        with pytest.raises(ModelError, match=r"images of the shape .* channels that are known"):
+            kind()(tf.placeholder(tf.float32, shape))
+        ResNet(filters=(2,))(tf.placeholder(tf.float32, [2, None, None, 1]))

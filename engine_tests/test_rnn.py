@@ -3,27 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from my_project.data import Dataset
 from my_project.engine.errors import ModelError
 from my_project.model.rnn import RNN
+from toy import FirstWords
 
 LENGTH = np.ones([2], np.int32)
-
-
-class FirstWords(Dataset):
-    """Sequences of 1 to 8 words below 5, filled up with any; the label is the first word."""
-
-    def records(self, split):
-        random = np.random.RandomState(self.splits.index(split))
-        return tf.data.Dataset.from_tensor_slices(
-            {
-                "sequence": random.randint(0, 5, [640, 8]).astype(np.int32),
-                "length": random.randint(1, 9, [640]).astype(np.int32),
-            }
-        )
-
-    def convert(self, record):
-        return record, record["sequence"][:, 0]
 
 
 def test_it_learns_digits_from_their_rows(fit, tmp_path, variables):
@@ -116,6 +100,8 @@ def test_one_step_is_the_lstm_of_the_papers():
     ("features", "vocabulary", "message"),
     [
         (np.zeros([2, 784], np.float32), 0, r"784\), expected images"),
+        (2 * (np.zeros([2, 784], np.float32),), 0, r"784\)'\), expected images"),
+        ({"length": LENGTH}, 0, "{'length': .*, expected images"),
         (
             {"sequence": np.zeros([2, 3], np.int32), "length": LENGTH},
             0,

@@ -20,12 +20,7 @@ from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.loop.stop import SignalHook
 from my_project.engine.run.metrics import read_metrics
 from my_project.model.mlp import MLP
-
-
-def free_address():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
+from toy import free_address
 
 
 @pytest.fixture
@@ -239,6 +234,7 @@ def test_a_worker_waits_for_the_last_checkpoint_or_for_a_signal(number):
         ({"accumulate": 2}, {}, r"model\.accumulate=2: .* set it to 1"),
         ({}, {"patience": 3}, r"trainer\.patience: nobody evaluates"),
         ({}, {"run_dir": ""}, "run_dir: found none"),
+        ({}, {"replicas": 2}, r"trainer\.replicas=2: with parameter servers"),
     ],
 )
 def test_settings_that_make_no_sense_in_a_cluster_are_errors(

@@ -233,7 +233,7 @@ def test_a_directory_of_another_search_and_a_trial_that_still_runs_are_refused(s
 def test_an_error_between_two_trials_leaves_no_run_behind(tmp_path, monkeypatch):
     started = []
 
-    def start(settings, job):
+    def start(settings, job, *shares):
         seconds = 0.1 if not started else 60
         code = f"import time; time.sleep({seconds})"
         started.append(subprocess.Popen([sys.executable, "-c", code]))
@@ -277,12 +277,12 @@ def test_a_search_that_is_killed_resumes_the_trial_that_ran(start, tmp_path):
     while not [*second.glob("checkpoints/*.index")]:
         assert time.monotonic() < end, (tmp_path / "output").read_text()
         time.sleep(0.05)
-    runs, typed = psutil.Process(process.pid).children(), psutil.Process(process.pid).cmdline()
+    runs = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert psutil.wait_procs(runs, timeout=60)[1] == []
     with locked(str(second)), pytest.raises(RunError, match="trial-001: in use"):
-        sweep([word for word in typed[3:] if word != "-m"])
+        sweep([word for word in process.words if word != "-m"])
     assert start(*words).wait() == 0, (tmp_path / "output").read_text()
     starts = [
         len(json.loads((tmp_path / "run" / f"trial-00{n}" / "record.json").read_text())["starts"])

@@ -34,8 +34,7 @@ from my_project.model.mlp import MLP
 from my_project.train.hooks.every import EveryHook
 from my_project.train.hooks.log import LogHook
 from my_project.train.trainer import SessionTrainer
-
-from conftest import Normed
+from toy import Normed
 
 WINDOWS = pytest.mark.skipif(os.name == "nt", reason="there it separates directories")
 
@@ -346,6 +345,8 @@ def test_the_record_names_command_versions_seed_data_and_every_start(fit, tmp_pa
     assert len(starts) == 2
     assert starts[0]["seed"] == 1
     assert starts[0]["versions"]["tensorflow"] == tf.__version__
+    assert starts[0]["versions"]["numpy"] == np.__version__
+    assert bool(starts[0]["gpu"]) == bool(tf.config.experimental.list_physical_devices("GPU"))
     assert starts[0]["runtime"] == f"tf{tf.__version__[0]}"
     assert starts[0]["data"] == starts[1]["data"]
     assert list(starts[0]["data"]) == ["train", "test"]
@@ -363,9 +364,9 @@ def test_the_state_of_the_code_is_found_without_a_write_into_its_repository(tmp_
         subprocess.run([*git, *words], check=True, stdout=subprocess.DEVNULL)
     os.utime(str(tmp_path / "start.py"), (0, 0))  # which `git status` writes into the index
     index = (tmp_path / ".git" / "index").read_bytes()
-    found = [start.describe_start(1, {})["git"]]
+    found = [start.describe_start(1, None, {})["git"]]
     (tmp_path / "new.py").write_text("")
-    found.append(start.describe_start(1, {})["git"])
+    found.append(start.describe_start(1, None, {})["git"])
     assert [(len(each["commit"]), each["dirty"]) for each in found] == [(40, False), (40, True)]
     assert (tmp_path / ".git" / "index").read_bytes() == index
 

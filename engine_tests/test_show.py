@@ -67,6 +67,18 @@ def test_the_command_writes_a_picture_and_prints_the_summary_and_makes_no_run(
     assert printed.startswith("test: out/test.png\nDigits, batches of 128\ntrain: 640 records\n")
 
 
+def test_the_picture_replaces_no_data_and_no_file_of_another_kind(drawn, tmp_path, digits):
+    (tmp_path / "train.csv").write_text("1,2")
+    digits.prepare()
+    for file, message in [
+        (f"{tmp_path}/train.csv", "exists, and its name does not end in .png"),
+        (digits.files("test")[1], "is one of the files that are read"),
+    ]:
+        with pytest.raises(ConfigError, match=f"file={file}: {message}"):
+            show([*drawn, f"file={file}"])
+    assert (tmp_path / "train.csv").read_text() == "1,2"
+
+
 def test_a_picture_shows_each_example_with_its_label(digits):
     digits.prepare()
     figure = contact_sheet(digits, "test", 5)

@@ -11,6 +11,7 @@ from my_project.engine.errors import ConfigError, DataError, ModelError, RunErro
 from my_project.engine.input.elements import iterate
 from my_project.engine.input.numpy_slices import numpy_slices
 from my_project.engine.input.predict_files import PredictFiles
+from my_project.engine.keras.trainer import KerasTrainer
 from my_project.engine.tools.contact_sheet import contact_sheet
 from my_project.engine.tools.predictions import write_predictions
 from my_project.engine.tools.restored import Restored
@@ -35,9 +36,11 @@ class Loaded:
     def __init__(self, model, dataset, run_dir):
         self.model, self.dataset = model, dataset
         self.checkpoint = tf.train.latest_checkpoint(f"{run_dir}/checkpoints")
-        self.config = SimpleNamespace(run_dir=run_dir, trainer=SimpleNamespace(allow_changes=[]))
+        self.config = SimpleNamespace(
+            run_dir=run_dir, trainer=SimpleNamespace(allow_changes=[], limit_batches=0)
+        )
         self.record = {}
-        self._trainer = SessionTrainer()
+        self.session_config = SessionTrainer().session_config
 
     def graph(self):
         return tf.Graph().as_default()
@@ -127,6 +130,78 @@ def test_a_measure_of_some_of_the_examples_is_the_mean_of_all_of_these(tmp_path,
     matrix = np.array(row["confusion"])
     assert row["ones"] == pytest.approx(matrix[1, 1] / matrix[1].sum(), abs=1e-6)
     assert row["all"] == pytest.approx(np.trace(matrix) / 101, abs=1e-6)
+
+
+@pytest.mark.parametrize("trainer", [SessionTrainer, KerasTrainer])
+@pytest.mark.parametrize(
+    ("predict", "found"),
+    [
+        (lambda outputs: outputs, "<tf.Tensor"),
+        (lambda outputs: None, "None"),
+        (lambda outputs: {}, "{}"),
+        (lambda outputs: {"class": 3}, r"{'class': 3}"),
+    ],
+)
+def test_predictions_that_are_no_dict_of_tensors_are_refused_before_training(
+    tmp_path, predict, found, trainer
+):
+    class Wrong(MLP):
+        def predict(self, outputs):
+            return predict(outputs)
+
+    message = f"wrong.predict: found {found}.*, expected a dict name -> tensor"
+    with pytest.raises(ModelError, match=message) as caught:
+        trainer(str(tmp_path / "run"), last_step=5).fit(Wrong(classes=3), Toy(batch_size=10))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [
+        (lambda x: {"sequence": x, "length": x[:, 0]}, r"{'\w+': 'float32 \(10"),
+        (lambda x: (x, x), r"\('float32 \(10, 4\)', 'float32 "),
+        (lambda x: tf.sparse.from_dense(x), "float32 "),
+    ],
+)
+def test_the_mlp_refuses_features_that_are_not_one_array(fit, tmp_path, features, found):
+    class Other(Toy):
+        def convert(self, x, y):
+            return features(x), y
+
+    message = rf"mlp: found features {found}.*, expected one array \["
+    refused(fit, tmp_path / "run", ModelError, message, dataset=Other(batch_size=10))
+
+
+class Bare(MLP):
+    """Casts its features by itself."""
+
+    def call(self, inputs, training=False):
+        return self.logits(tf.cast(inputs, tf.float32))
+
+
+@pytest.mark.parametrize("model", [MLP, Bare])
+def test_an_imaginary_part_is_not_dropped_in_silence(fit, tmp_path, model):
+    class Complex(Toy):
+        def convert(self, x, y):
+            return tf.complex(x, x), y
+
+    message = f"{model.__name__.lower()}: .* drops the imaginary part of .*; take both"
+    refused(fit, tmp_path / "run", ModelError, message, model(classes=3), Complex(batch_size=10))
+
+
+def test_predictions_that_do_not_take_the_outputs_are_refused(fit, tmp_path):
+    class Two(MLP):
+        def call(self, inputs, training=False):
+            return {"one": super().call(inputs, training)}
+
+        def loss(self, outputs, labels):
+            return super().loss(outputs["one"], labels)
+
+        def measure(self, outputs, labels):
+            return {}
+
+    message = "two.predict: found outputs that are a dict, which it does not take; write one"
+    refused(fit, tmp_path / "run", ModelError, message, Two(classes=3))
 
 
 def test_a_prediction_that_is_none_of_each_example_is_refused(fit, tmp_path):
@@ -392,6 +467,26 @@ def test_text_of_any_language_is_a_slice():
     words = np.array(["Köln", "日本", "a"])
     found = [record["t"].decode() for record in iterate(lambda: numpy_slices({"t": words}))]
     assert found == [*words]
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">f4", "<f8", ">u1", ">c8", "bool"])
+def test_a_slice_is_of_the_same_number_in_either_byte_order(dtype):
+    numbers = np.arange(6).astype(dtype)
+    assert [*iterate(lambda: numpy_slices(numbers))] == numbers.tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([1, "a"], object), r"found an array of object, expected .*astype\(\"float32"),
+        (np.array(["2020-01-01"], "M8[D]"), r"found an array of datetime64\[D\], expected numbers"),
+        ([1, 2], r"found 1, expected arrays \[records, ...\]; make one of a list, as by"),
+        ({"x": np.float32(3)}, "found .*3.*, expected arrays"),
+    ],
+)
+def test_slices_of_what_is_no_number_or_text_are_refused(array, message):
+    with tf.Graph().as_default(), pytest.raises(DataError, match=f"numpy_slices: {message}"):
+        numpy_slices(array)
 
 
 @pytest.mark.parametrize(

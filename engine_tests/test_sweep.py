@@ -37,6 +37,10 @@ def leave(number, frame):
     sys.exit(143)
 signal.signal(signal.SIGTERM, leave)
 say("begins")
+with open("gpus", "a") as file:
+    file.write(os.environ.get("CUDA_VISIBLE_DEVICES", "all") + "\\n")
+with open("runs", "a") as file:
+    file.write(os.environ["RUNS_ON_MACHINE"] + "\\n")
 time.sleep(float(settings.get("secs", 0)))
 say("ends")
 os.kill(os.getpid(), int(settings.get("killed", 0)))
@@ -255,6 +259,36 @@ def test_as_many_processes_run_at_a_time_as_jobs_says(fake_train, tmp_path, capf
     assert said(tmp_path)[2:] == ["ends b", "ends a"]
     assert "ValueError" in (tmp_path / "jobs" / "c.log").read_text()
     assert "ValueError" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("visible", "jobs", "expected"),
+    [
+        ("0,1", 2, ["0", "0", "1", "1"]),  # the third takes what the first one has left
+        ("0", 2, ["0"] * 4),
+        ("4,5,6,7", 2, ["4,5", "4,5", "6,7", "6,7"]),
+        ("0,1", 1, ["0,1"] * 4),
+    ],
+)
+def test_runs_at_a_time_take_turns_over_the_gpus(
+    fake_train, tmp_path, monkeypatch, visible, jobs, expected
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    runs = {name: ["secs=0.3"] for name in "abcd"}
+    assert fake_train(runs, jobs=jobs) == ([0] * 4, 0)
+    assert sorted((tmp_path / "gpus").read_text().split()) == expected
+
+
+def test_a_run_whose_gpus_are_typed_sees_all_of_them(fake_train, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert fake_train({"a": ["trainer.gpus=1"], "b": []}, jobs=2) == ([0, 0], 0)
+    assert sorted((tmp_path / "gpus").read_text().split()) == ["0,1", "1"]
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(1, 1), (2, 2), (4, 3)])
+def test_runs_at_a_time_share_the_memory(fake_train, tmp_path, jobs, expected):
+    fake_train({name: [] for name in "abc"}, jobs=jobs)
+    assert (tmp_path / "runs").read_text().split() == [str(expected)] * 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")

@@ -9,8 +9,7 @@ import pytest
 from my_project.data.digits import Digits
 from my_project.engine.errors import ConfigError, ModelError
 from my_project.train.trainer import SessionTrainer
-
-from conftest import Normed
+from toy import Normed
 
 
 def still(**arguments):

@@ -72,6 +72,8 @@ class Table(Classifier):
 class Restored:
     """A model in a graph of its own, with the weights of a run."""
 
+    session_config = tf.ConfigProto()
+
     def __init__(self, model, dataset, checkpoint):
         self.model, self.dataset, self.checkpoint = model, dataset, checkpoint
 

@@ -1,5 +1,6 @@
 """The examples of docs/your_own.md, run as they are printed."""
 
+import json
 import os
 import re
 import shutil
@@ -70,5 +71,12 @@ def test_the_program_without_settings_files_trains_with_its_own_hook(project):
     with open(str(project / "script.py"), "a", encoding="utf-8") as file:
         file.write("print(len(LossHook.losses))\n")
     printed = run(project, "script.py")
-    assert re.fullmatch(r"\{'loss': [\d.]+, 'accuracy': [\d.]+\}\n100\n", printed)
-    assert len(os.listdir(str(project / "runs"))) == 1
+    found = re.fullmatch(r"\{'loss': ([\d.]+), 'accuracy': ([\d.]+)\}\n100\n", printed)
+    (name,) = os.listdir(str(project / "runs"))
+    with open(os.path.join(ROOT, "docs", "your_own.md"), encoding="utf-8") as file:
+        (words,) = re.findall(r"^python (-m .*\.evaluate run_dir=.*)$", file.read(), re.M)
+    run(project, *words.replace("runs/…", f"runs/{name}").split())
+    with open(str(project / "runs" / name / "evaluation" / "test-100.json")) as file:
+        result = json.load(file)
+    numbers = [float(text) for text in found.groups()]
+    assert [result["loss"], result["accuracy"]] == pytest.approx(numbers, rel=1e-5)

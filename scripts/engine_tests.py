@@ -3,7 +3,8 @@
     python scripts/engine_tests.py path/to/project -k lock PYTHON=python3
 
 After the project come arguments of pytest, and variables of the project's make. The copies lie in
-the project's engine_tests/; there `make test ARGS=engine_tests` runs them again.
+the project's engine_tests/; there `make test ARGS=engine_tests` runs them again. Those in
+engine_tests/gpu need a GPU, and are left out without one.
 """
 
 import ast
@@ -30,13 +31,15 @@ def copy_engine_tests(project: Path) -> list[str]:
             "directory of a project made from this template"
         )
     left_out = []
-    (project / "engine_tests").mkdir(exist_ok=True)
-    for file in sorted(ENGINE_TESTS.glob("*.py")):
+    for file in sorted(ENGINE_TESTS.rglob("*.py")):
+        name = file.relative_to(ENGINE_TESTS).as_posix()
         text = re.sub(r"\bmy_project\b", packages[0].name, file.read_text("utf-8"))
         if _missing(text, project, packages[0].name):
-            left_out.append(file.name)
+            left_out.append(name)
         else:
-            (project / "engine_tests" / file.name).write_text(text, "utf-8")
+            copy = project / "engine_tests" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text, "utf-8")
     return left_out
 
 
