@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
@@ -15,6 +19,38 @@ sys.path.insert(0, str(ROOT / "tests"))
 from environments import RUNTIMES, make_environment  # noqa: E402
 
 BENCHMARKS = ROOT / "benchmarks"
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: str, limit_secs: float) -> Iterator[subprocess.Popen]:
+    """A process whose lines can be read; killed after so long, with those that it started."""
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=folder, **out) as process:
+        timer = threading.Timer(limit_secs, process.kill)
+        timer.start()
+        try:
+            yield process
+        finally:
+            timer.cancel()
+
+
+def note_process(line: str, ids: dict[str, list[int]]) -> None:
+    """Adds the process that a line of `launch` names to those of its role."""
+    started = re.search(r" (\w+ \d+) is process (\d+)", line)
+    if started:
+        ids.setdefault(started[1], []).append(int(started[2]))
+
+
+def left(ids: dict[str, list[int]]) -> list[int]:
+    """Those that still run."""
+    return [each for same in ids.values() for each in same if _is_alive(each)]
+
+
+def _is_alive(process: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
 
 
 def show(number: float) -> str:
@@ -58,9 +94,8 @@ class Cases:
         figures = json.loads(done.stdout.splitlines()[-1])
         if figures:
             shown = "  ".join(f"{key} {show(value)}" for key, value in figures.items())
-            print(
-                f"{' '.join(str(word) for word in arguments if word != 0):36} {shown}", flush=True
-            )
+            words = " ".join(os.path.basename(str(word)) for word in arguments if word != 0)
+            print(f"{words:36} {shown}", flush=True)
         return figures
 
 
@@ -72,4 +107,5 @@ def print_aims(table: list[tuple[str, float, str, float]]) -> None:
         print(f"{name:48} {show(found):>10} {sign} {aim:8,}{'' if reached else '  missed'}")
 
 
-__all__ = ["BENCHMARKS", "ROOT", "RUNTIMES", "Cases", "print_aims", "show"]
+__all__ = ["BENCHMARKS", "ROOT", "RUNTIMES", "Cases", "left", "note_process", "print_aims"]
+__all__ += ["running", "show"]

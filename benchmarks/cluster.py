@@ -1,4 +1,4 @@
-"""Trains a baked project on clusters of this machine: do they end, and what survives kill -9?
+"""Trains a baked project with a parameter server: does it end, and what survives kill -9?
 
     python benchmarks/cluster.py                   TensorFlow 1.15, some twenty minutes
     python benchmarks/cluster.py --runtime tf2     TensorFlow 2.x
@@ -12,7 +12,6 @@ that was killed must have taken part again, and nothing may be lost of the newes
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -21,11 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from baked import RUNTIMES, Cases, print_aims
+from baked import RUNTIMES, Cases, left, note_process, print_aims, running
 
 SETTINGS = ["data=digits", "data.batch_size=64", "trainer.checkpoint_every_n_steps=50"]
 SETTINGS += ["trainer.log_every_n_steps=50"]
@@ -34,13 +32,6 @@ LIMIT_SECS = 120  # of a run of some seconds; longer is a hang
 KILL_AT = 500  # step
 # What a role says that takes part.
 WORKS = {"worker": r"step \d+  loss", "ps": "trainers, ", "evaluator": r"step \d+  test"}
-
-
-def alive(process: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, 0)
-        return True
-    return False
 
 
 def checkpoint_steps(run_dir: Path) -> list[int]:
@@ -54,17 +45,12 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
     """
     command = [str(cases.python), "-m", "my_project.launch", *SETTINGS, *arguments]
     command += [f"trainer.last_step={steps}", f"run_dir={run_dir}", "--restarts", "1"]
-    command += ["trainer.cluster_wait_secs=60"]
+    command += ["trainer.cluster_wait_secs=60", "--ps", "1"]
     start, lines, ids, newest, killed = time.perf_counter(), [], {}, 0, 0
-    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=cases.project, **out) as launcher:
-        timer = threading.Timer(LIMIT_SECS, launcher.send_signal, [signal.SIGINT])
-        timer.start()
+    with running(command, cases.project, LIMIT_SECS) as launcher:
         for line in launcher.stdout:
             lines.append(line)
-            started = re.search(r" (\w+ \d+) is process (\d+)", line)
-            if started:
-                ids.setdefault(started[1], []).append(int(started[2]))
+            note_process(line, ids)
             step = re.search(r"\] .* step (\d+)  loss", line)
             if kill and not newest and step and int(step[1]) >= KILL_AT:
                 newest = (checkpoint_steps(run_dir) or [0])[-1]
@@ -72,12 +58,10 @@ def launch(cases: Cases, run_dir: Path, steps: int, *arguments: str, kill: str =
                     os.kill(ids[kill][0], signal.SIGKILL)
             if line.endswith(f" {kill} ended with 137\n"):
                 killed = len(lines)
-        timer.cancel()
     secs = time.perf_counter() - start
     found = (checkpoint_steps(run_dir) or [0])[-1]
-    left = [each for same in ids.values() for each in same if alive(each)]
     workers = sum(name.startswith("worker") for name in ids)
-    faults = [f"{left} are left"] if left else []
+    faults = [f"process {each} is left" for each in left(ids)]
     if not steps <= found <= steps + workers:
         faults.append(f"the last checkpoint is {found}")
     ends = dict(re.findall(r" (\w+ \d+) ended with (\d+)\n", "".join(lines)))

@@ -1,6 +1,6 @@
 """Measures the data half of a baked project next to the ways that tutorials show.
 
-    python benchmarks/data.py                   TensorFlow 1.15, some three minutes
+    python benchmarks/data.py                   TensorFlow 1.15, some ten minutes
     python benchmarks/data.py --runtime tf2     TensorFlow 2.x
     python benchmarks/data.py --quick           small numbers and drawn digits: does it work?
 
@@ -16,6 +16,8 @@ import tempfile
 from baked import RUNTIMES, Cases, print_aims
 
 RECORDS = (10_000, 100_000, 1_000_000, 10_000_000)
+PHOTOS = 3_000
+SIZES = (64, 180)  # that photos are resized to: that of conf/data/images.yaml, and a tutorial's
 
 
 def main() -> int:
@@ -38,6 +40,9 @@ def main() -> int:
         streaming, autotune = run("streaming"), run("autotune")
         held = [run("small_in_memory", number) for number in records]
         streamed = [run("small_streaming", number) for number in records]
+        run("write_photos", 500 if options.quick else PHOTOS)
+        ways = ("streaming", "keras", "guide", "memory", "cached")
+        photos = {(way, size): run(f"photos_{way}", size) for size in SIZES for way in ways}
 
     def costs(figures: list[dict[str, float]]) -> float:
         """The dearest example of all, in examples of the cheapest."""
@@ -57,6 +62,15 @@ def main() -> int:
         (f"in memory, dearest : cheapest of {len(records)} sizes", costs(held), "<=", 1.5),
         (f"streaming, dearest : cheapest of {len(records)} sizes", costs(streamed), "<=", 1.5),
     ]
+    for size in SIZES:
+        found = {way: photos[way, size][rate] for way in ways}
+        name = f"JPEG to {size} × {size}, "
+        table += [
+            (name + "streaming : Keras", found["streaming"] / found["keras"], ">=", 1.2),
+            (name + "streaming : map", found["streaming"] / found["guide"], ">=", 1.2),
+            (name + "in memory : Keras", found["memory"] / found["keras"], ">=", 1.2),
+            (name + "in memory : map, cache", found["memory"] / found["cached"], ">=", 1.2),
+        ]
     print_aims(table)
     return 0
 

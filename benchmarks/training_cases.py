@@ -143,6 +143,7 @@ def fit(work: Work, hooks=(), **settings) -> list[float]:
     from my_project.train.hooks.every import EveryHook
     from my_project.train.trainer import SessionTrainer
 
+    settings = {"evaluate_every_n_steps": 0, **settings}  # peers do not evaluate, either
     times = []
 
     class Watch(EveryHook):
