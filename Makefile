@@ -4,7 +4,7 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast test-pythons engine-tests docs benchmark benchmark-training lint format clean
+.PHONY: help demo test test-fast test-pythons engine-tests gpu-tests docs benchmark benchmark-training benchmark-cluster lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -16,14 +16,17 @@ demo: .venv/complete  ## Bake a project into demo/, set it up and train it
 test: .venv/complete  ## Run all tests, with TensorFlow 1.15 and 2.x (minutes)
 	$(VENV) -m pytest -n 2 --dist loadgroup
 
-test-fast: .venv/complete  ## Run the tests that need neither TensorFlow nor a network (seconds)
-	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow and not network"
+test-fast: .venv/complete  ## Run the fast tests, without TensorFlow and a network (seconds)
+	$(VENV) -m pytest -n 2 --dist worksteal -m "not tensorflow and not network and not slow"
 
 test-pythons: .venv/complete  ## Try a project on each Python that is here (ARGS="3.10 3.13"; half an hour)
 	$(VENV) scripts/pythons.py $(ARGS)
 
 engine-tests: .venv/complete  ## Run the engine's tests in a project made from this (PROJECT=path)
 	@$(VENV) scripts/engine_tests.py "$(PROJECT)" $(ARGS)
+
+gpu-tests: .venv/complete  ## Run those of them that need a GPU; where there is none, all are skipped (PROJECT=path)
+	@$(VENV) scripts/engine_tests.py "$(PROJECT)" -m gpu --durations=0 $(ARGS)
 
 docs: .venv/docs/complete  ## Build the documentation into site/, with the pages of a bake
 	@mkdir -p .cache/docs/pages
@@ -34,6 +37,10 @@ benchmark: .venv/complete  ## Compare the data half with what tutorials do (minu
 
 benchmark-training: .venv/complete  ## Compare training with Keras, Estimator and tensorpack (minutes)
 	$(VENV) benchmarks/training.py $(ARGS)
+
+benchmark-cluster: .venv/complete  ## Compare runs of several devices and processes, and kill them (an hour)
+	$(VENV) benchmarks/in_step.py $(ARGS)
+	$(VENV) benchmarks/cluster.py $(ARGS)
 
 # The import lines of the emitted tests and notebook hold Jinja: tests/test_render.py lints them in a bake.
 # No cache: it would lie among the sources of the emitted project.

@@ -28,6 +28,8 @@ ENVIRONMENTS = "TF_TRAIN_TEMPLATE_ENVIRONMENTS"
 # As requirements-dev.in says: elsewhere they would be built from what is on no package registry.
 ARM_LINUX = sys.platform == "linux" and platform.machine() != "x86_64"
 
+LIMIT_SECS = 1800  # of a command in a bake; what takes longer hangs
+
 # git as on a machine where nobody has set anything: no hooks, no signatures, an author.
 GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -64,22 +66,31 @@ class BakedProject:
             for name, value in os.environ.items()
             if not name.startswith(("MAKE", "MFLAGS", "PYTEST_", "PYTHON", "VIRTUAL_ENV"))
         }
-        done = subprocess.run(
-            [str(word) for word in command],
+        words = [str(word) for word in command]
+        process = subprocess.Popen(
+            words,
             cwd=self.path,
             env={**inherited, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
+            start_new_session=True,  # so that it is killed with all that it started
         )
-        if done.returncode != code:
-            shown = " ".join(str(word) for word in command)
+        try:
+            printed, _ = process.communicate(timeout=LIMIT_SECS)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            printed, _ = process.communicate()
+        if process.returncode != code:
             pytest.fail(
-                f"{shown}\nexited with {done.returncode}, not {code}; it printed:\n{done.stdout}",
+                f"{' '.join(words)}\nexited with {process.returncode}, not {code}; it printed:\n"
+                f"{printed}",
                 pytrace=False,
             )
-        return done.stdout
+        return printed
 
     def files(self) -> set[str]:
         """The paths of all files, relative to the project, with forward slashes."""

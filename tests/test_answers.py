@@ -249,6 +249,7 @@ def origin(project: BakedProject) -> tuple[str, str]:
     return state["template"], state["commit"]
 
 
+@pytest.mark.slow
 def test_an_address_a_zip_a_folder_and_a_replay_give_the_same(small, bake_in, tmp_path):
     template = tmp_path / "template.git"
     shutil.copytree(small, template)

@@ -21,11 +21,11 @@ CONTRACTS = {
 
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
-    "files": 167,
-    "lines": 14200,
-    "lines of the package": 11222,
+    "files": 186,
+    "lines": 16530,
+    "lines of the package": 13200,
     "lines above the engine": 1700,
-    "lines of the commands": 287,
+    "lines of the commands": 289,
     "files of data, model and train": 25,
     "files of conf": 17,
     "lines of tests": 466,
@@ -184,7 +184,7 @@ def test_each_file_is_short():
     counts = {file: lines(file) for file in PACKAGE.rglob("*.py")}
     assert max(counts.values()) <= 250, max(counts, key=counts.get)
     # Without those that are empty, which would make any file look short.
-    assert statistics.median(count for count in counts.values() if count) <= 101
+    assert statistics.median(count for count in counts.values() if count) <= 106
 
 
 def test_the_reading_path_holds_the_contracts(default_bake):
@@ -227,7 +227,10 @@ def private_interfaces() -> set[str]:
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "cls")
     }
     public = {"_exit", "_replace"}  # of os, of named tuples
-    return {
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    overridden = {name for name in own - used if re.fullmatch("_[a-z].*[^_]", name)}
+    return overridden | {
         *(
             node.attr
             for node in nodes

@@ -42,6 +42,7 @@ def test_a_missing_tensorflow_1_15_fails_where_it_is_required():
     assert "REQUIRE_TF1=1, but: No Python 3.7 was found." in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--collect-only"], ["-n", "2", "-k", "no_such_test"]])
 def test_no_environment_is_made_when_no_test_needs_one(arguments):
     command = [sys.executable, "-m", "pytest", "tests/test_emitted_tests.py", *arguments]

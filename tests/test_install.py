@@ -1,11 +1,13 @@
 """scripts/install.py of the emitted project, with stand-ins for Python 3.7 and TensorFlow."""
 
 import ast
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ from bare_project import EMITTED, BareProject
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are POSIX scripts")
 
-SCRIPTS = ["environment.py", "find_python.py", "install.py", "update.py"]
+SCRIPTS = ["environment.py", "find_gpu.py", "find_python.py", "install.py", "installed.py"]
+SCRIPTS += ["update.py"]
 NO_CONNECTION = (
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
     "'<Connection at 0x7f>: Failed to establish a new connection: [Errno -3] No name')': /simple/"
@@ -43,6 +46,7 @@ def test_a_second_run_installs_nothing(project: BareProject) -> None:
     assert sorted(path.name for path in (project.root / "scripts").iterdir()) == SCRIPTS
 
 
+@pytest.mark.slow
 def test_another_runtime_takes_the_place_of_the_first(project: BareProject) -> None:
     """With the real venv and pip, in a path with spaces and foreign letters under LANG=C."""
     assert project.install()[0] == 0
@@ -94,6 +98,160 @@ def test_extras_are_installed_too_and_the_choice_stays(project: BareProject) -> 
     project.require("slurm", "submitit==1.4.5")
     code, output = project.install("--extras", "slurm", PIP_PRINTS="ERROR: pip ran")
     assert (code, "pip ran" in output) == (1, True)
+
+
+@pytest.fixture
+def gpu(project: BareProject) -> Callable[[str], dict[str, str]]:
+    """gpu("Tesla T4, 7.5") -> the environment of a machine whose driver prints that."""
+    project.require("tf2-cuda", "nvidia-cudnn-cu12==9.28.0.42")
+    folder = project.home / "driver"
+    python = project.python(".local/share/uv/python/cpython-3.11.9/bin/python3.11")
+
+    def gpu(printed: str) -> dict[str, str]:
+        folder.mkdir(exist_ok=True)
+        (folder / "nvidia-smi").write_text(f"#!/bin/sh\necho '{printed}'\n")
+        (folder / "nvidia-smi").chmod(0o755)
+        return {"PATH": str(folder), "RUNS_ON": python}
+
+    return gpu
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TensorFlow has no CUDA")
+def test_cuda_comes_with_a_gpu_unless_it_is_left_out(project: BareProject, gpu) -> None:
+    h200 = gpu("NVIDIA H200, 9.0")
+    bare = {"RUNS_ON": h200["RUNS_ON"]}
+    code, output = project.install(RUNTIME="tf2", **h200)
+    assert (code, len(output.splitlines())) == (0, 2), output
+    said = "about 630 MB to download, and 2,810 MB of CUDA (NVIDIA H200; EXTRAS= is without), a"
+    assert said in output.splitlines()[0]
+    assert " on Python 3.11.9 with cuda in " in output.splitlines()[1]
+    for environment, holds in ((bare, " with cuda in "), ({**h200, "EXTRAS": ""}, " 3.11.9 in ")):
+        code, output = project.install(**environment)
+        assert (code, holds in output.splitlines()[-1]) == (0, True), output
+    assert "MB of CUDA" not in output
+    code, output = project.install(**h200)  # the choice stays
+    assert (code, len(output.splitlines()), " 3.11.9 in " in output) == (0, 1, True), output
+    code, output = project.install(EXTRAS="cuda", **bare)  # as on a node without a GPU
+    assert (code, "2,810 MB of CUDA (asked for; EXTRAS= is without)" in output) == (0, True)
+
+
+def test_without_a_gpu_there_is_no_cuda_and_tf1_has_none(project: BareProject, gpu) -> None:
+    driver = gpu("")
+    code, output = project.install(RUNTIME="tf2", **driver)
+    assert (code, "cuda" in output.lower()) == (0, False), output
+    code, output = project.install(RUNTIME="tf2", EXTRAS="cuda", **driver)
+    assert (code, " with cuda in " in output) == (0, True), output
+    code, output = project.install(RUNTIME="tf1", **driver)
+    assert (code, "cuda" in output.splitlines()[-1]) == (0, False), output
+    code, output = project.install(EXTRAS="cuda", **driver)
+    assert (code, "EXTRAS=cuda is unknown" in output) == (2, True), output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TensorFlow has no CUDA")
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("NVIDIA A100-SXM4-40GB, 8.0", "its compute capability is 8.0, TensorFlow 1.15 knows"),
+        ("Tesla T4, 7.5", "TensorFlow 1.15 needs CUDA 10.0, cuDNN 7: libcudart.so.10.0 cannot be"),
+        ("Tesla T4", "TensorFlow 1.15 needs CUDA 10.0, cuDNN 7: libcudart.so.10.0 cannot be"),
+    ],
+)
+def test_a_gpu_that_tf1_cannot_use_is_told_of_before_anything_is_downloaded(
+    project: BareProject, gpu, printed: str, why: str
+) -> None:
+    code, output = project.install(**gpu(printed))
+    lines = output.splitlines()
+    assert (code, lines[0].startswith(f"{printed.split(',')[0]} will not be used: {why}")) == (
+        0,
+        True,
+    )
+    assert "RUNTIME=tf2 make train" in lines[1]
+    assert "RUNTIME=installed make train" in lines[2]
+    assert lines[-2].startswith("Installing the tf1 environment")
+    assert lines[-1].startswith("Ready: ")
+    code, output = project.install(**gpu(printed))
+    assert (code, len(output.splitlines())) == (0, 1)  # it is told of once
+
+
+@pytest.fixture
+def project_in(project: BareProject) -> None:
+    """What the real one names, but for the versions."""
+    lines = [
+        "# a comment",
+        "tensorflow==1.15.5 ; python_version < '3.8'  # why",
+        "protobuf==3.20.3",
+    ]
+    lines += ["tf_keras==2.21.0", "hydra-core==1.3.6  # why", "tqdm==4.68.2", "Pillow==9.5.0"]
+    (project.root / "requirements" / "project.in").write_text("\n".join(lines))
+
+
+def python_with(project: BareProject, tensorflow: str, **packages: list[object]) -> str:
+    """A Python that says it has a TensorFlow and packages, and else is one of the stand-ins."""
+    path = project.python("opt/bin/python")
+    named = {name.replace("_", "-"): packages[name] for name in packages}
+    found = {"tensorflow": tensorflow, "python": "3.8.10", "paths": ["/é/site"], "packages": named}
+    probed = f"""if "import tensorflow" in line and "json.dumps" in line:
+    print("a warning", {json.dumps(found)!r}, sep="\\n")
+elif "google.protobuf" in line:
+    print("{tensorflow} 1.26.4 4.25.3")
+elif "import tensorflow" in line:
+    print("{tensorflow}")
+elif """
+    text = Path(path).read_text("utf-8").replace("if ", probed, 1)
+    Path(path).write_text(text, "utf-8")
+    return path
+
+
+def test_the_tensorflow_that_is_there_stays_and_what_is_missing_is_added(
+    project: BareProject, project_in
+) -> None:
+    tensorflow = {"nvidia_tensorflow": ["1.15.5+nv23.3", ["numpy", "protobuf", "six", "gone"]]}
+    needed = {"numpy": ["1.21.1", []], "protobuf": ["3.20.3", []], "six": ["1.16", ["wheel"]]}
+    others = {"wheel": ["0.37", []], "pillow": ["8.0", []], "hydra_core": ["1.1", []]}
+    python = python_with(project, "1.15.5", **tensorflow, **needed, **others)
+    code, output = project.install(RUNTIME="installed", TF_PYTHON=python)
+    assert (code, output.splitlines()) == (
+        0,
+        [
+            f"Installing what is missing beside TensorFlow 1.15.5 of {python} into {project.venv}.",
+            f"Ready: TensorFlow 1.15.5 of {python} on Python 3.8.10 in {project.venv}",
+        ],
+    )
+    added = (project.venv / "missing.txt").read_text().split()
+    assert added == ["hydra-core==1.3.6", "tqdm==4.68.2"]
+    kept = ["numpy==1.21.1", "nvidia-tensorflow==1.15.5+nv23.3", "protobuf==3.20.3"]
+    assert (project.venv / "constraints.txt").read_text().split() == [
+        *kept,
+        "six==1.16",
+        "wheel==0.37",
+    ]
+    (start_up,) = project.venv.rglob("installed.pth")
+    assert start_up.read_text() == "import site; list(map(site.addsitedir, ['/\\xe9/site']))\n"
+    code, output = project.install(PIP_PRINTS="ERROR: pip must not run")  # the choice stays
+    assert (code, len(output.splitlines())) == (0, 1), output
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "told"),
+    [
+        ("2.9.3", "TensorFlow 2.9.3 is not 1.15, nor 2.10 or newer"),
+        ("1.14.0", "TensorFlow 1.14.0 is not 1.15, nor 2.10 or newer"),
+    ],
+)
+def test_another_tensorflow_and_a_python_without_one_are_refused(
+    project: BareProject, project_in, tensorflow: str, told: str
+) -> None:
+    python = python_with(project, tensorflow)
+    code, output = project.install(RUNTIME="installed", TF_PYTHON=python)
+    assert (code, output) == (2, f"install.py: {python}: {told}\n")
+    without = project.python("other/bin/python")
+    code, output = project.install(
+        RUNTIME="installed", PATH=str(Path(without).parent), RUNS_ON="/x/y"
+    )
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert "needs a Python with TensorFlow 1.15, or 2.10 and newer; name it by TF_PYTHON=" in output
+    assert f"Tried: {without}: " in output
+    assert not project.venv.exists()
 
 
 def test_an_extra_is_added_to_those_that_are_there(project: BareProject) -> None:
@@ -152,6 +310,7 @@ def test_an_environment_outlives_the_kill_of_what_was_to_replace_it(project: Bar
     assert list(project.root.glob(".venv*")) == [project.venv]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_repaired_by_the_next_which_waits_for_its_orphans(
     project: BareProject,
 ) -> None:
@@ -229,12 +388,24 @@ def test_a_frozen_list_pins_every_package_and_names_no_host(name: str, python: s
     assert len(pins) >= 9
 
 
+def test_cudas_list_pins_what_nvidia_makes_and_no_slug_can_shadow_it() -> None:
+    frozen = (EMITTED / "requirements" / "tf2-cuda.txt").read_text().splitlines()[1:]
+    hashed = r"(nvidia-[a-z0-9-]+)==\d[\w.]*( --hash=sha256:[0-9a-f]{64})+  # via .*tensorflow"
+    found = [re.match(hashed, line) for line in frozen]
+    assert None not in found
+    hook = (EMITTED.parent / "hooks" / "pre_gen_project.py").read_text("utf-8")
+    refused = re.search('INSTALLED_NAMES = """(.+?)"""', hook, re.S)[1].split()
+    assert {"nvidia", *(one[1].replace("-", "_") for one in found)} <= set(refused)
+    assert {"nvidia-cudnn-cu12", "nvidia-nccl-cu12"} < {one[1] for one in found}
+
+
 def test_the_tensorflow_of_nvidias_container_stays() -> None:
     found = required_by("3.8")  # its Python
     assert not {"tensorflow", "protobuf", "tf-keras", "tensorboard"} & set(found)
     assert {"hydra-core", "omegaconf", "filelock"} <= set(found)
 
 
+@pytest.mark.slow
 def test_what_is_started_elsewhere_imports_the_project_even_if_that_was_moved(
     project: BareProject,
 ) -> None:

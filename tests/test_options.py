@@ -143,11 +143,13 @@ def test_every_process_of_a_tfjob_starts_again_after_a_signal_and_shares_the_run
 
 def test_images_have_a_named_base_and_train(cluster_bake):
     images = sorted((cluster_bake.path / "deploy").glob("*.Dockerfile"))
-    assert [image.stem for image in images] == ["tf1-cpu", "tf1-gpu", "tf2"]
+    assert [image.stem for image in images] == ["tf1-cpu", "tf1-gpu", "tf1-nvidia", "tf2"]
     for image in images:
         text = image.read_text("utf-8")
-        assert re.search(r"^FROM [\w/]+:\d+\.\d+\.\d+", text, re.M), image
-        assert f"requirements/{image.stem[:3]}.txt" in text
+        assert re.search(r"^FROM [\w./]+:\d+\.\d+[.-]\w+", text, re.M), image
+        installed = image.stem == "tf1-nvidia"
+        wanted = "--runtime installed" if installed else f"requirements/{image.stem[:3]}.txt"
+        assert wanted in text
         assert re.search(r"^USER 1000$", text, re.M)
         assert '"-m", "my_project.train"]' in text
 
@@ -155,7 +157,7 @@ def test_images_have_a_named_base_and_train(cluster_bake):
 def test_the_slurm_script_can_be_run(cluster_bake):
     script = cluster_bake.path / "deploy" / "slurm.sh"
     assert os.name == "nt" or os.access(script, os.X_OK)
-    assert "export PS_TASKS=1" in script.read_text("utf-8")
+    assert 'export PS_TASKS="${PS_TASKS:-1}"' in script.read_text("utf-8")
 
 
 @pytest.mark.parametrize("prompt", ["license", "ci", "examples", "many_machines"])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,19 @@ def test_the_page_names_what_the_extras_are_made_of():
         for pins, marker in (old, '< "3.8"'), (new, '>= "3.10"'):
             for pin in re.findall("`(.+?)`", pins):
                 assert f"\n{pin} ; python_version {marker} " in frozen, (name, pin)
+
+
+@pytest.mark.slow
+def test_tests_of_a_group_run_on_one_worker(tmp_path):
+    """Else what they share is made twice, at once, as with pytest 9.2 and pytest-xdist 3.8."""
+    (tmp_path / "test_group.py").write_text(
+        "import os, pytest\n"
+        'pytestmark = [pytest.mark.xdist_group("one")]\n'
+        '@pytest.mark.parametrize("number", range(6))\n'
+        "def test_it(number):\n"
+        '    print(os.environ["PYTEST_XDIST_WORKER"], file=open(f"{number}.txt", "w"))\n'
+    )
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "test_group.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.PIPE)
+    found = [(tmp_path / f"{number}.txt").read_text() for number in range(6)]
+    assert len(set(found)) == 1
