@@ -28,6 +28,10 @@ SETTINGS += ["trainer.checkpoint_every_n_steps=20"]
 LIMIT_SECS = 300  # of a cluster that needs some ten, a minute on a busy machine; longer is a hang
 
 
+# What TensorFlow 2.x writes before it can be told not to; a failure shows the lines that count.
+NOISE = re.compile(r"\[.*\] ([WIE]0000 |WARNING: All log messages before absl)")
+
+
 class Launched:
     """A launcher that runs; its lines are read up to one that holds a text."""
 
@@ -44,7 +48,7 @@ class Launched:
 
     def read_to(self, pattern):
         """Reads on to a line with this in it, which it returns; fails if there is none."""
-        for line in self.process.stdout:
+        for line in self._shown():
             self.lines.append(line)
             started = re.search(r" (\w+ \d) is process (\d+)$", line)
             if started:
@@ -52,6 +56,9 @@ class Launched:
             if re.search(pattern, line):
                 return line
         pytest.fail(f"no line has {pattern}:\n{''.join(self.lines)}")
+
+    def _shown(self):
+        return (line for line in self.process.stdout if not NOISE.match(line))
 
     def kill(self, role):
         """Kills a role's newest process; returns when the launcher has seen it."""
@@ -66,7 +73,7 @@ class Launched:
     def end(self):
         """Reads to the end; returns the exit code, after all processes are gone."""
         with self.process:
-            self.lines += self.process.stdout
+            self.lines += self._shown()
         everyone = [number for numbers in self.ids.values() for number in numbers]
         assert not [number for number in everyone if is_alive(number)], "".join(self.lines)
         return self.process.returncode
