@@ -167,6 +167,37 @@ def ours(work: Work) -> dict[str, float]:
     return work.rate(fit(work))
 
 
+def share(work: Work) -> dict[str, float]:
+    """The speed of training as a share of the limit, as it comes and inside the loop alone.
+
+    In turns, in one process: the median of pairs, since a machine's speed drifts.
+    """
+    from my_project.train.hooks.every import EveryHook
+
+    steps = max(work.steps // 2, 1)
+    limit = InGraph(work)
+
+    class Turns(EveryHook):
+        def begin(self) -> None:
+            super().begin()
+            self.start, self.shares = None, []
+
+        def act(self, session, step, values) -> None:
+            own = time.perf_counter() - self.start if self.start else 0
+            least = limit.secs(steps)
+            if own:  # not of the first stretch
+                self.shares.append(least / own)
+            self.start = time.perf_counter()
+
+    def median(**settings) -> float:
+        turns = Turns(steps)
+        fit(work, [turns], **settings)
+        return statistics.median(turns.shares)
+
+    off = {f"{what}_every_n_steps": 0 for what in ("log", "summary", "checkpoint")}
+    return {"whole": median(), "in_loop": median(steps_per_loop=10**6, **off)}
+
+
 def evaluating(work: Work) -> dict[str, float]:
     """The same, evaluating the whole test split every 500 steps."""
     return work.rate(fit(work, evaluate_every_n_steps=500))

@@ -468,7 +468,7 @@ def test_the_same_command_starts_a_run_and_resumes_it(tmp_path):
 def test_a_run_without_a_config_is_not_resumed_with_other_settings(run):
     (run / "config.yaml").unlink()
     for chosen in ([], ["data=digits"], ["model.hidden=64"]):
-        with pytest.raises(ConfigError, match=r"was started from Python.* add those of data and"):
+        with pytest.raises(ConfigError, match=r"no config.yaml.* add the settings of data and"):
             load_config([f"run_dir={run}", *chosen])
     config = load_config([f"run_dir={run}", "data=digits", "model=mlp", "model.hidden=32"])
     assert config.model.hidden == 32

@@ -346,6 +346,8 @@ def test_a_dataset_without_a_way_from_a_file_is_refused(tmp_path):
     dataset = Arrays("{split}_x.npy", "{split}_y.npy", 10)
     with pytest.raises(DataError, match=r"a\.png: Arrays makes .*; write Arrays\.from_file\(path"):
         PredictFiles(dataset, [f"{tmp_path}/a.png"])
+    with pytest.raises(DataError, match=r"no file to predict; name files or directories"):
+        PredictFiles(dataset, [])
 
 
 def test_what_cannot_be_read_is_said_before_anything_is_written(trained, tmp_path):

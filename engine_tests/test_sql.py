@@ -91,10 +91,11 @@ def test_a_row_that_is_not_all_numbers_or_has_no_class_is_named(sqlite, path, ro
         ("SELECT x, label FROM absent_{split}", "no such table: absent_train"),
         ("SELECT x, FROM {split}", 'near "FROM": syntax error'),
         ("DROP TABLE {split}", 'near "DROP": syntax error'),
+        ("SELECT x, label FROM {split} ORDER BY random()", "random; rows must be the same"),
         ("SELECT label FROM {split}", r"found the columns \['label'\], expected features and"),
     ],
 )
-def test_a_query_that_gives_no_rows_is_refused(sqlite, query, message):
+def test_a_query_that_gives_no_rows_or_others_each_time_is_refused(sqlite, query, message):
     with pytest.raises(DataError, match=message):
         sqlite(query)
 

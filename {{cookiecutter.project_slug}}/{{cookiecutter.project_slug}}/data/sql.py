@@ -67,12 +67,15 @@ class SQLite(Dataset):
         address = f"{Path(self.path).absolute().as_uri()}?mode=ro"  # else a missing one is made
         try:
             with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+                connection.set_authorizer(_same_each_time)
                 cursor = connection.execute(query)
                 return [name for name, *_ in cursor.description], cursor.fetchall()
         except sqlite3.Error as error:
             advice = "fix data.path or data.query"
             if "locked" in str(error):
                 advice = "another program writes; try again when it is done"
+            elif "not authorized" in str(error):
+                advice = "rows must be the same each time: order by a column; training shuffles"
             elif _is_wal(self.path):
                 advice = (
                     "it is in WAL mode, which needs a directory that may be written: copy it to "
@@ -105,6 +108,12 @@ class SQLite(Dataset):
     def convert(self, *row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Columns [batch] -> float32 [batch, columns - 1] and int32 [batch]."""
         return tf.cast(tf.stack(row[:-1], axis=1), tf.float32), row[-1]
+
+
+def _same_each_time(action: int, _: Any, function: str | None, *others: Any) -> int:
+    """Denies what gives other rows in each epoch, and after a restart."""
+    draws = action == sqlite3.SQLITE_FUNCTION and function in ("random", "randomblob")
+    return sqlite3.SQLITE_DENY if draws else sqlite3.SQLITE_OK
 
 
 def _is_wal(path: str) -> bool:

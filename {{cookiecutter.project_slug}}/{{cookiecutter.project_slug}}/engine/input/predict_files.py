@@ -40,7 +40,7 @@ class PredictFiles:
         self._from_file = getattr(source, "from_file", None)
         self.files = [file for path in paths for file in self._files(path)]
         if not self.files:
-            raise DataError(f"found no file in {paths}; expected files or directories to predict")
+            raise DataError("found no file to predict; name files or directories, as photo.png")
         #: What is wrong with a file that gives no example.
         self.problem = "is corrupt, or not an image" if self._from_file else "holds no record"
         if self._from_file:

@@ -168,8 +168,8 @@ def _load(run_dir: str, command: str, arguments: Sequence[str]) -> DictConfig | 
         started = glob.glob(f"{glob.escape(run_dir)}/checkpoints/*.index")
         if started and not {"data", "model"} <= typed:
             raise ConfigError(
-                f"{run_dir}: was started from Python, so its settings are not known; add those of "
-                "data and model, as in data=mnist model=mlp model.hidden=64, or resume it there"
+                f"{run_dir}: has no config.yaml, as one that was started from Python; restore it, "
+                "or add the settings of data and model, as in data=mnist model=mlp model.hidden=64"
             )
         return None
     try:
