@@ -82,9 +82,12 @@ def tensorboard(trained, tmp_path_factory):
             body = answer.read()
         return json.loads(body) if "json" in answer.headers["Content-Type"] else body
 
-    def loaded():
+    def loaded():  # one run may be read before it ends, and the other after that
         try:
-            return ask("plugin/scalars/scalars", run="run/eval", tag="loss")[-1][1] == 20
+            curves = [
+                ask("plugin/scalars/scalars", run=run, tag="loss") for run in ("run", "run/eval")
+            ]
+            return all(points[-1][1] == 20 for points in curves)
         except (OSError, IndexError):  # not there yet
             return False
 
