@@ -138,6 +138,7 @@ def test_half_a_tf_config_is_refused_by_field(text, message):
             0,
             "expected no evaluator: workers without a ps evaluate by themselves",
         ),
+        (PLACES, "evaluator", 1, "expected one evaluator, of index 0"),
         ({"ps": ["a:1", "b:1"]}, "ps", 0, 'found {"chief": 0, "worker": 0, "ps": 2}, expected at'),
         (
             {**PLACES, "chief": ["f:1"], "master": ["g:1"]},

@@ -120,6 +120,18 @@ class Steps:
         return session.run(self.loop._loop, {self.loop._limit: steps})
 
 
+def test_a_measure_of_some_examples_is_that_of_the_whole_batch(in_step):
+    values = [np.float32([1, 2]), np.float32([])]  # of one worker's examples none counts
+
+    def build():
+        workers = workers_of()
+        mine = tf.placeholder_with_default(values[workers.index], [None])
+        return workers.numbers({"some": mine, "all": tf.constant(float(workers.index))})
+
+    found = in_step(2, build, lambda session, numbers: session.run(numbers))
+    assert found == [{"some": 1.5, "all": 0.5}] * 2
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_each_worker_has_the_weights_of_one_device_and_the_numbers_of_the_whole_batch(
     in_step, digits, name

@@ -56,11 +56,14 @@ def test_after_a_lost_or_corrupt_position_training_resumes_with_a_new_epoch(
     fit_streamed, tmp_path, variables, caplog
 ):
     fit_streamed("straight", 20)
-    for damage in (b"", None):
+    for damage in (b"", None, "truncated"):
         caplog.clear()
         fit_streamed("run", 10)
         for path in (tmp_path / "run" / "input").iterdir():
-            path.unlink() if damage is None else path.write_bytes(damage)
+            if damage is None:
+                path.unlink()
+            elif damage == b"" or ".data-" in path.name:
+                path.write_bytes(b"")
         fit_streamed("run", 20)
         assert ("cannot be read" in caplog.text) == (damage is not None)
         assert "resumes with a new epoch" in caplog.text

@@ -5,8 +5,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from my_project.engine.errors import ConfigError, DataError, ModelError, NotFiniteError
 from my_project.engine.graph.measures import Ratio
-from my_project.engine.graph.parts import shared_out
-from my_project.engine.graph.per_example import drawn_for_part
+from my_project.engine.graph.parts import Part, shared_out
+from my_project.engine.graph.per_example import drawn_for_part, taken
 from my_project.engine.graph.replicas import Replicas
 from my_project.engine.graph.whole_batch import BatchNormalization, sum_over_parts
 from my_project.engine.keras.trainer import KerasTrainer
@@ -445,6 +445,19 @@ def test_noise_is_that_of_one_device_or_refused():
         np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
     with pytest.raises(ModelError, match=r"draws the same numbers for each part .* drawn_for_part"):
         steps(Noisy(noise_of_a_part), CPUS[:2], X[:20], Y[:20], count=1)
+
+
+def test_rows_that_are_drawn_are_the_right_ones_of_a_large_batch():
+    rows = 2**16  # whose square is 0 in 32 bits
+
+    def draw(shape):
+        return tf.random.stateless_normal(shape, seed=[1, 2])
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        with taken(Part(rows, rows, rows, 0.5)):
+            second = drawn_for_part(draw, tf.constant([rows, 1]))
+        found, whole = session.run([second, draw([2 * rows, 1])])
+    np.testing.assert_array_equal(found, whole[rows:])
 
 
 class Shaped(Writing):

@@ -245,6 +245,25 @@ def test_settings_that_make_no_sense_in_a_cluster_are_errors(
         fit(**{"run_dir": tmp_path / "run", "model": MLP(hidden=16, **model), **trainer})
 
 
+@pytest.mark.parametrize(("job", "index"), [("worker", 1), ("evaluator", 0)])
+def test_a_run_directory_that_cannot_be_made_is_one_line(fit, part, tmp_path, job, index):
+    part(job, index)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        RunError, match=rf"file/run/{job}-{index}: cannot be created \(Not a directory\)"
+    ):
+        fit(tmp_path / "file" / "run")
+
+
+def test_methods_of_a_trainer_that_workers_in_step_would_not_call_are_refused(digits, part):
+    class Own(ClusterTrainer):
+        pass
+
+    part("worker", ps=0)
+    with pytest.raises(ConfigError, match=r"Own: workers in step take no subclass"):
+        Own(run_dir="run").fit(MLP(hidden=16), digits)
+
+
 def test_a_cluster_of_one_trains_alone_and_evaluates(fit, monkeypatch, tmp_path):
     cluster = {"chief": ["a:1"], "evaluator": ["b:1"]}
     task = {"type": "chief", "index": 0}

@@ -46,11 +46,37 @@ def test_the_rows_of_all_workers_are_the_batch(batches, make):
             np.testing.assert_array_equal(array, np.concatenate(each))
 
 
-@pytest.mark.parametrize("make", [Mixed, Centered])
+class NowAndThen(Toy):
+    """Examples are mixed in a quarter of the batches."""
+
+    def augment(self, features, labels, keys):
+        mixes = uniform(keys[:1], [1])[0, 0] < 0.25
+        return tf.cond(mixes, lambda: tf.reverse(features, [0]), lambda: features), labels
+
+
+class Trimmed(FirstWords):
+    """As wide as the longest example of the batch, which is the last one."""
+
+    def records(self, split):
+        return super().records(split).enumerate().map(self.grown)
+
+    def grown(self, number, record):
+        return {**record, "length": tf.cast(number % 4 + 1, tf.int32)}
+
+    def convert(self, record):
+        words = record["sequence"][:, : tf.reduce_max(record["length"])]
+        return words, record["sequence"][:, 0]
+
+
+@pytest.mark.parametrize("make", [Mixed, Centered, NowAndThen])
 def test_a_batch_is_made_whole_where_its_examples_depend_on_each_other(batches, make):
     dataset = make(batch_size=20)
     assert not take_rows(dataset, 0, 2)
     assert len(batches(dataset, "train", 1, training=True)[0][1]) == 20
+
+
+def test_a_batch_is_made_whole_where_a_part_would_be_of_another_width():
+    assert not take_rows(Trimmed(batch_size=4), 0, 2)
 
 
 def test_a_stream_is_made_whole_since_its_position_is_that_of_all_workers():

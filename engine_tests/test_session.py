@@ -653,7 +653,7 @@ def test_files_that_are_not_a_runs_are_no_obstacle_and_stay(fit, tmp_path):
 
 def test_a_run_directory_that_cannot_be_made_is_named(fit, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/run: cannot be created \(Not a directory\)"):
+    with pytest.raises(RunError, match=r"/checkpoints: cannot be created \(Not a directory\)"):
         fit(tmp_path / "file" / "run")
 
 

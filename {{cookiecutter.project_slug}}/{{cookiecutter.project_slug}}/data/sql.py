@@ -111,7 +111,7 @@ class SQLite(Dataset):
 
 
 def _same_each_time(action: int, _: Any, function: str | None, *others: Any) -> int:
-    """Denies what gives other rows in each epoch, and after a restart."""
+    """Denies what draws rows by chance, others in each epoch."""
     draws = action == sqlite3.SQLITE_FUNCTION and function in ("random", "randomblob")
     return sqlite3.SQLITE_DENY if draws else sqlite3.SQLITE_OK
 

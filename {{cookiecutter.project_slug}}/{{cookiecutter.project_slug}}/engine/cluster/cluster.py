@@ -164,6 +164,8 @@ def _from_tf_config(text: str) -> Cluster | None:
     numbers = {job: sum(task.job == job for task in cluster.tasks) for job in JOBS[:3]}
     fits = numbers["chief"] < 2 and cluster.trainers
     _expect(fits, "cluster", numbers, "at most 1 chief, and a chief or workers")
+    several = task.job == "evaluator" and task.index > 0  # they would keep one best/
+    _expect(not several, "task", own, "one evaluator, of index 0")
     follows = task.job == "evaluator" and cluster.in_step
     _expect(not follows, "task", own, "no evaluator: workers without a ps evaluate by themselves")
     places = [task.address for task in cluster.tasks]

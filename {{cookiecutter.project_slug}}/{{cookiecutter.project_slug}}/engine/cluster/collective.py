@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from ..errors import DataError, ModelError
 from ..graph.checks import ancestors
 from ..graph.gradients import Pairs
-from ..graph.measures import Measured, Ratio, of_batch
+from ..graph.measures import Measured, Ratio, of_batch, summed
 from ..graph.parts import Nest, Part, shared_out
 from ..graph.per_example import is_averaged, taken
 from ..graph.workers import Alone
@@ -208,8 +208,11 @@ class Workers(Alone):
     def numbers(self, found: dict[str, Measured]) -> dict[str, tf.Tensor]:
         """Name -> the number of the whole batch: float32 []; of a streaming metric the mean.
 
-        They travel after the step.
+        They travel after the step. Of some examples, of which a worker may have none, sums do.
         """
+        for name, each in found.items():
+            if isinstance(each, tf.Tensor) and each.shape.rank == 1:
+                found = {**found, name: summed(each, tf.size(each))}
         parts = {
             name: [tf.cast(sums, tf.float32) for sums in each]
             if isinstance(each, Ratio)

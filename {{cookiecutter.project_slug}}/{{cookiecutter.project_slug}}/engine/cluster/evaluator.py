@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..loop.stop import SignalHook
-from ..run.checkpoints import step_of
+from ..run.checkpoints import CORRUPT, step_of
 from .cluster import looks
 from .role import Role
 
@@ -36,7 +36,7 @@ def restored_steps(
         try:
             saver.restore(session, newest)
         # It may still be written, or be removed already: the chief keeps only some.
-        except (tf.errors.OpError, ValueError) as error:
+        except CORRUPT as error:
             reason = str(error).partition("\n")[0]
             unread_since = unread_since or time.monotonic()
             if newest != warned_of:

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..run.checkpoints import checkpoints_in, is_whole, step_of
+from ..run.files import make_directory
 from ..run.run import Run
 from .cluster import Cluster, looks
 
@@ -80,7 +81,7 @@ class Role:
         chief = Run(self._directory)
         own.checkpoints, own.best, own.input = chief.checkpoints, chief.best, chief.input
         own.chief = chief if self.cluster.in_step else None
-        os.makedirs(own.directory, exist_ok=True)
+        make_directory(own.directory)
         return own
 
     def newest_checkpoint(self) -> str:

@@ -78,6 +78,11 @@ class ClusterTrainer(SessionTrainer):
     def _fit_in_step(
         self, cluster: Cluster, model: Model, dataset: Dataset, config: str
     ) -> dict[str, float]:
+        if type(self) is not ClusterTrainer:
+            raise ConfigError(
+                f"{type(self).__name__}: workers in step take no subclass of ClusterTrainer, whose "
+                "methods they would not call; add hooks to trainer.hooks, or start with --ps 1"
+            )
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         trainer = InStepTrainer(cluster=cluster, **settings)
         try:

@@ -32,7 +32,8 @@ def taken(part: Part) -> Iterator[None]:
 def drawn_for_part(draw: Callable[[Any], tf.Tensor], shape: Any) -> tf.Tensor:
     """What `draw` draws for the whole batch; of it, the rows of the replica that is being built.
 
-    So an example's random numbers do not depend on the number of replicas.
+    So an example's random numbers do not depend on the number of replicas. Those of the examples
+    before are drawn, too, and left: the last replica draws as many as one device would.
 
     Args:
         draw: shape, int32 [n] -> numbers of that shape, by a key that is the same for all replicas.
@@ -41,7 +42,7 @@ def drawn_for_part(draw: Callable[[Any], tf.Tensor], shape: Any) -> tf.Tensor:
     if not _TAKEN:
         return draw(shape)
     # A replica takes its part of the rows that its worker has taken.
-    before = sum(part.first for part in _TAKEN) * shape[0] // _TAKEN[-1].rows
+    before = sum(part.first for part in _TAKEN) * (shape[0] // _TAKEN[-1].rows)
     graph = tf.get_default_graph()
     made = len(graph.get_operations())
     drawn = draw(tf.concat([[before + shape[0]], shape[1:]], axis=0))[before:]

@@ -9,6 +9,8 @@ from .elements import batched, decoded, dense, iterate, native, to_batch
 from .source import Source
 from .split import elements_of
 
+TRIES = 8  # keys by which a batch is augmented, to see whether its examples are mixed
+
 
 def own_rows(source: Source) -> slice:
     """The rows of a training batch in memory to convert: all, unless `take_rows` chose."""
@@ -19,7 +21,7 @@ def take_rows(source: Source, index: int, number: int) -> bool:
     """Lets training batches in memory hold the index-th of `number` equal parts of each.
 
     Only if a part of a batch is converted and augmented to what it is in the whole batch, which
-    one batch shows: not where examples are mixed.
+    one batch shows, by several keys: not where examples are mixed.
 
     Returns:
         Whether they do.
@@ -41,18 +43,25 @@ def take_all_rows(source: Source) -> None:
 
 def _are_alike(source: Source, parts: list[slice]) -> bool:
     @native
-    def both(ids: tf.Tensor, record: object) -> object:
-        keys = ids * 7919  # of any epoch
+    def both(number: tf.Tensor, batch: tuple[tf.Tensor, object]) -> object:
+        ids, record = batch
+        keys = (ids + number * 104729) * 7919  # of any epoch
         whole = to_batch(source, record, keys)
         divided = [to_batch(source, record, keys, rows) for rows in parts]
         return dense(whole), tuple(dense(each) for each in divided)
 
     def build() -> tf.data.Dataset:
         elements = decoded(source, elements_of(source, source.training_split))
-        return batched(source, elements, drop_remainder=True).take(1).map(both)
+        batches = batched(source, elements, drop_remainder=True).take(1).cache().repeat(TRIES)
+        return tf.data.Dataset.zip((tf.data.Dataset.range(TRIES), batches)).map(both)
 
+    tried = 0
     for whole, divided in iterate(build):
-        flat = [tf.nest.flatten(each) for each in divided]
-        joined = [np.concatenate(each) if np.ndim(each[0]) else each[0] for each in zip(*flat)]
-        return all(map(np.array_equal, tf.nest.flatten(whole), joined))
-    return False
+        tried += 1
+        parts_of_each = zip(*(tf.nest.flatten(each) for each in divided))
+        for array, each in zip(tf.nest.flatten(whole), parts_of_each):
+            if len({np.shape(part)[1:] for part in each}) > 1:  # each as wide as its own longest
+                return False
+            if not np.array_equal(array, np.concatenate(each) if np.ndim(array) else each[0]):
+                return False
+    return tried > 0

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from ...data.dataset import Dataset
 from ..input.footprint import buffer_size
+from ..run.checkpoints import CORRUPT
 from ..run.run import Run
 
 BUFFER = "shuffle_buffer"  # the name of its size in a position
@@ -61,7 +62,7 @@ class StreamPositionHook(tf.train.SessionRunHook):
                 self._check_buffer(f"{self._prefix}-{step}")
                 self._saver.restore(session, f"{self._prefix}-{step}")
                 return
-            except (tf.errors.OpError, ValueError) as error:
+            except CORRUPT as error:
                 logger.warning(
                     "%s-%d cannot be read, as after a change of TensorFlow or of the data's code: "
                     "%s",
@@ -162,4 +163,5 @@ def position_hooks(
 
 
 def _first_line(error: Exception) -> str:
-    return getattr(error, "message", str(error)).strip().splitlines()[0]
+    text = getattr(error, "message", str(error)).strip()
+    return text.partition("\n")[0] or type(error).__name__

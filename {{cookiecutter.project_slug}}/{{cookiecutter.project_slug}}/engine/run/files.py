@@ -65,6 +65,17 @@ def check_target(path: str, source: Any, *endings: str, inputs: Sequence[str] = 
         )
 
 
+def make_directory(path: str) -> None:
+    """Creates a directory of a run, unless it is there; raises RunError where it cannot be."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be created ({error.strerror}); set run_dir to a directory you may "
+            "write to"
+        ) from None
+
+
 def new_directory(name: str) -> str:
     """Creates `runs/<time>_<name>`, with a number behind it if that is taken."""
     stem = os.path.join("runs", f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{name}")

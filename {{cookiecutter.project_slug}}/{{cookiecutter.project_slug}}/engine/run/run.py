@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 from ...data.dataset import Dataset
 from ..errors import ConfigError, RunError
 from ..settings.overrides import check_local, is_allowed
-from .files import atomic_write, new_directory
+from .files import atomic_write, make_directory, new_directory
 from .lock import locked
 from .start import (
     changes,
@@ -105,16 +105,11 @@ class Run:
             self._set_paths(new_directory(self._name))
         self.check_is_run()
         before = [] if new else os.listdir(self.directory)
-        try:
-            os.makedirs(self.checkpoints, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{self.directory}: cannot be created ({error.strerror}); "
-                "set run_dir to a directory you may write to"
-            ) from None
+        make_directory(self.checkpoints)
         with locked(self.directory):
             try:
-                with self._logged(), disk_errors(self.directory):
+                # What an evaluator of a cluster writes lies in the chief's directory, too.
+                with self._logged(), disk_errors(os.path.dirname(self.checkpoints)):
                     logger.info("run directory: %s", self.directory)
                     if not os.path.exists(self.record):  # its own settings, however it ends
                         self._write_settings()
@@ -130,12 +125,13 @@ class Run:
         """Removes what a start makes, unless it was there."""
         made = r"lock|tracker\.json|wandb|train\.log|config\.yaml|record\.json"
         made += r"|events\.out\..*|checkpoints|input|eval|in_step"
-        for name in set(os.listdir(self.directory)) - set(before):
-            path = os.path.join(self.directory, name)
-            if re.fullmatch(made, name) and os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-            elif re.fullmatch(made, name):
-                os.remove(path)
+        with contextlib.suppress(OSError):  # the error that ends the start is the one to show
+            for name in set(os.listdir(self.directory)) - set(before):
+                path = os.path.join(self.directory, name)
+                if re.fullmatch(made, name) and os.path.isdir(path):
+                    shutil.rmtree(path, ignore_errors=True)
+                elif re.fullmatch(made, name):
+                    os.remove(path)
 
     def _holds_results(self) -> bool:
         paths = [self.metrics, self.nan, *glob.glob(f"{glob.escape(self.checkpoints)}/*")]

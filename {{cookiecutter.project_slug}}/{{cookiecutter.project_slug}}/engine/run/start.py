@@ -23,7 +23,7 @@ from ..input.footprint import file_bytes
 from ..input.split import shared_path
 from ..settings.overrides import values_in
 from .deterministic import is_deterministic
-from .gpus import first_gpu
+from .gpus import name_of_all
 
 CHECKSUM_BYTES = 2**30  # of data, which takes some three seconds
 
@@ -42,23 +42,30 @@ def describe_start(seed: int, dataset: Any, files: dict[str, list[str]]) -> dict
             "protobuf": google.protobuf.__version__,
         },
         "host": platform.node(),
-        "gpu": first_gpu()[0] if tf.config.experimental.list_physical_devices("GPU") else "",
+        "gpu": _gpu(),
         "deterministic": is_deterministic(),
         "seed": seed,
         "data": _describe_files(dataset, files),
     }
 
 
+def _gpu() -> str:
+    """What trains, if it is a GPU: of those that `set_up_devices` left visible."""
+    if not tf.config.experimental.get_visible_devices("GPU"):
+        return ""
+    return name_of_all() or "a GPU"
+
+
 def _git_state() -> dict[str, Any] | None:
     git = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "--no-optional-locks"]
     try:
         commit, status = (
-            subprocess.check_output([*git, *words], stderr=subprocess.DEVNULL, text=True).strip()
+            subprocess.check_output([*git, *words], stderr=subprocess.DEVNULL).strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": bool(status)}
+    return {"commit": commit.decode(errors="replace"), "dirty": bool(status)}
 
 
 def _describe_files(dataset: Any, files: dict[str, list[str]]) -> dict[str, Any]:
