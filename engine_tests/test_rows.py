@@ -50,7 +50,7 @@ class NowAndThen(Toy):
     """Examples are mixed in a quarter of the batches."""
 
     def augment(self, features, labels, keys):
-        mixes = uniform(keys[:1], [1])[0, 0] < 0.25
+        mixes = uniform(keys[:1], [1])[0, 0] > 0.75
         return tf.cond(mixes, lambda: tf.reverse(features, [0]), lambda: features), labels
 
 
