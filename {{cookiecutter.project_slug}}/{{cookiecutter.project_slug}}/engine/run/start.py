@@ -42,18 +42,12 @@ def describe_start(seed: int, dataset: Any, files: dict[str, list[str]]) -> dict
             "protobuf": google.protobuf.__version__,
         },
         "host": platform.node(),
-        "gpu": _gpu(),
+        # Of those that `set_up_devices` left visible.
+        "gpu": (name_of_all() or "a GPU") * bool(tf.config.experimental.get_visible_devices("GPU")),
         "deterministic": is_deterministic(),
         "seed": seed,
         "data": _describe_files(dataset, files),
     }
-
-
-def _gpu() -> str:
-    """What trains, if it is a GPU: of those that `set_up_devices` left visible."""
-    if not tf.config.experimental.get_visible_devices("GPU"):
-        return ""
-    return name_of_all() or "a GPU"
 
 
 def _git_state() -> dict[str, Any] | None:
