@@ -782,7 +782,7 @@ def test_a_new_directory_that_holds_a_checkpoint_or_anothers_log_is_not_removed(
 def test_a_run_directory_that_is_a_pattern_for_tensorflow_is_refused_before_it_is_made(
     fit, tmp_path, name
 ):
-    fit(tmp_path / "b1", last_step=2)
+    (tmp_path / "b1").mkdir()
     with pytest.raises(ConfigError, match=r"by which TensorFlow would find the checkpoints of oth"):
         fit(tmp_path / name)
     assert os.listdir(str(tmp_path)) == ["b1"]
