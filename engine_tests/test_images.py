@@ -2,6 +2,7 @@
 
 import collections
 import os
+import re
 
 import numpy as np
 import pytest
@@ -210,6 +211,14 @@ def test_other_files_are_left_out_and_counted_and_hidden_ones_skipped(directory,
     assert dataset(directory).count("train") == 8
     (text,) = [record.getMessage() for record in caplog.records]
     assert text.endswith(f"endings: 2 .txt, 1 .heic; the first is {directory}/train/cat/a.txt")
+
+
+def test_images_that_lie_in_no_class_are_left_out_and_counted(directory, caplog):
+    for name in ("b.png", "a.png", "notes.txt", ".c.png"):
+        (directory / "train" / name).write_bytes(b"")
+    assert dataset(directory).count("train") == 8
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert re.match("2 images are left out, .* no folder of a class; the first is .*/a.png", text)
 
 
 def test_a_class_that_one_split_lacks_is_refused_by_name(directory):

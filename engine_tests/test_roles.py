@@ -149,6 +149,19 @@ def test_an_evaluator_that_is_started_again_evaluates_nothing_twice(fit, part, t
     assert len(list((own / "eval").iterdir())) == 1
 
 
+def test_a_checkpoint_of_a_later_step_than_its_name_is_evaluated_once(fit, part, tmp_path):
+    fit(tmp_path / "run", last_step=20)
+    for path in (tmp_path / "run" / "checkpoints").glob("model.ckpt-20.*"):
+        path.rename(str(path).replace("-20", "-19"))  # another worker was quick
+    tf.io.gfile.rmtree(str(tmp_path / "run" / "best"))
+    part("evaluator")
+    fit(tmp_path / "run", last_step=19, cluster_wait_secs=10.0, evaluate_every_n_steps=10)
+    found = read_metrics(str(tmp_path / "run" / "evaluator-0" / "metrics.jsonl"))
+    assert [line["step"] for line in found] == [19]
+    best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
+    assert best["step"] == 19
+
+
 def test_a_corrupt_last_checkpoint_is_not_the_end(fit, part, tmp_path):
     fit(tmp_path / "run", last_step=20, checkpoint_every_n_steps=10)
     (data,) = (tmp_path / "run" / "checkpoints").glob("*-20.data*")

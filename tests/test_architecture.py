@@ -22,8 +22,8 @@ CONTRACTS = {
 # The most that a project with the default answers has. Lower them when something becomes simpler.
 LIMITS = {
     "files": 186,
-    "lines": 16540,
-    "lines of the package": 13215,
+    "lines": 16545,
+    "lines of the package": 13220,
     "lines above the engine": 1700,
     "lines of the commands": 289,
     "files of data, model and train": 25,

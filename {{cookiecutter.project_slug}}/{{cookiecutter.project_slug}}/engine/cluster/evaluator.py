@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from ..errors import RunError
 from ..loop.stop import SignalHook
+from ..loop.summaries import EventsHook
 from ..run.checkpoints import CORRUPT, step_of
 from .cluster import looks
 from .role import Role
@@ -50,12 +51,14 @@ def restored_steps(
 
 
 def evaluate_restored(session: tf.Session, step: int, evaluate: Any, best: Any) -> None:
-    """Lets the two hooks act, as they would after a step."""
-    if not evaluate.writer:  # the first one; if it is due, it is evaluated here
-        for hook in (evaluate, best):
-            hook.after_create_session(session, None)
-    if evaluate.evaluated != step:
-        evaluate.act(session, step, {})
-        if evaluate.evaluated == step:  # else a signal came
-            context = tf.train.SessionRunContext(None, session)
-            best.evaluated(context, step, evaluate.results[best.metric])
+    """Lets the two hooks act, as they would after the step that the checkpoint is called by.
+
+    Its global step may be a later one: other workers train while the chief saves.
+    """
+    if not evaluate.writer:  # the first one
+        EventsHook.after_create_session(evaluate, session, None)
+        best.after_create_session(session, None)
+    evaluate.act(session, step, {})
+    if evaluate.evaluated == step:  # else a signal came
+        context = tf.train.SessionRunContext(None, session)
+        best.evaluated(context, step, evaluate.results[best.metric])

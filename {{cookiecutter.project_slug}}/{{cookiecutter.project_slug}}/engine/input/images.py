@@ -46,8 +46,13 @@ def images_below(directory: str, split: str) -> list[str]:
     found, directory = [], os.path.join(directory, split)
     for folder, folders, files in os.walk(directory, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(LITTER)]
+        files = [os.path.join(folder, name) for name in files if not name.startswith(LITTER)]
         if folder != directory:
-            found += [os.path.join(folder, name) for name in files if not name.startswith(LITTER)]
+            found += files
+        elif any(map(is_image, files)):
+            loose = sorted(filter(is_image, files))
+            text = "%d images are left out, for they lie in no folder of a class; the first is %s"
+            logger.warning(text, len(loose), loose[0])
     others = [path for path in sorted(found) if not is_image(path)]
     if others:
         ends = collections.Counter(os.path.splitext(path)[1].lower() for path in others)
