@@ -4,7 +4,7 @@ VENV = .venv/bin/python
 
 export PYTHONUTF8 = 1
 
-.PHONY: help demo test test-fast test-pythons engine-tests gpu-tests docs benchmark benchmark-training benchmark-cluster lint format clean
+.PHONY: help demo test test-fast test-pythons engine-tests gpu-tests docs benchmark benchmark-training benchmark-models benchmark-cluster lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -37,6 +37,9 @@ benchmark: .venv/complete  ## Compare the data half with what tutorials do (minu
 
 benchmark-training: .venv/complete  ## Compare training with Keras, Estimator and tensorpack (minutes)
 	$(VENV) benchmarks/training.py $(ARGS)
+
+benchmark-models: .venv/complete  ## Compare four models with Keras and their limit, best on a GPU (minutes)
+	$(VENV) benchmarks/models.py $(ARGS)
 
 benchmark-cluster: .venv/complete  ## Compare runs of several devices and processes, and kill them (an hour)
 	$(VENV) benchmarks/in_step.py $(ARGS)

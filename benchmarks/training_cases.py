@@ -1,6 +1,6 @@
-"""One case of the benchmark of training, in a process of its own.
+"""One case of the benchmarks of training, in a process of its own.
 
-    training_cases.py CASE MODEL STEPS IMAGES INTRA INTER
+    training_cases.py CASE MODEL STEPS IMAGES INTRA INTER [BATCH]
 
 Runs in a baked project (my_project), on its Python; prints its figures as a line of JSON.
 """
@@ -23,29 +23,36 @@ IMAGES = "datasets/images.npz"
 
 
 class Work(NamedTuple):
-    """The same work for all: Adam, batches of 128 images of 28 x 28, 10 classes."""
+    """The same work for all: Adam, batches of images of 28 x 28, 10 classes."""
 
-    model: str  # mlp: 784-64-10; cnn: the project's, without dropout and averages
+    # mlp: 784-64-10; cnn, lstm (of 96 units, over rows), resnet (of 20 layers): the project's; all
+    # without dropout and averages
+    model: str
     steps: int  # of a stretch; the fastest of five counts, after one that does not
     images: str  # MNIST or Digits
     intra: int  # threads within an operation; 0 lets TensorFlow choose
     inter: int  # operations at a time
+    batch: int = BATCH_SIZE
 
-    def make_model(self):
+    def make_model(self, **others):
         from my_project.model import losses
-        from my_project.model.cnn import CNN
-        from my_project.model.mlp import MLP
 
-        if self.model == "mlp":
-            return MLP(hidden=64, dropout=0.0, classes=10, loss=losses.crossentropy())
-        return CNN(dropout=0.0, classes=10, loss=losses.crossentropy())
+        module, name, settings = {
+            "mlp": ("mlp", "MLP", {"hidden": 64, "dropout": 0.0}),
+            "cnn": ("cnn", "CNN", {"dropout": 0.0}),
+            "lstm": ("rnn", "RNN", {"dropout": 0.0}),
+            "resnet": ("resnet", "ResNet", {"blocks": 3}),
+        }[self.model]
+        make = getattr(importlib.import_module(f"my_project.model.{module}"), name)
+        plain = {"classes": 10, "ema_decay": 0.0, "loss": losses.crossentropy()}
+        return make(**settings, **plain, **others)
 
     def dataset(self):
         from my_project.data.digits import Digits
         from my_project.data.mnist import MNIST
 
         images = {"MNIST": MNIST, "Digits": Digits}[self.images]
-        return images(batch_size=BATCH_SIZE)
+        return images(batch_size=self.batch)
 
     def threads(self) -> tf.ConfigProto:
         return tf.ConfigProto(
@@ -54,7 +61,7 @@ class Work(NamedTuple):
 
     def rate(self, times: list[float], steps: float = 0) -> dict[str, float]:
         """Of the fastest stretch; times: in seconds, the start of the first and the ends of all."""
-        return {"examples_per_sec": BATCH_SIZE * (steps or self.steps) / min(np.diff(times))}
+        return {"examples_per_sec": self.batch * (steps or self.steps) / min(np.diff(times))}
 
 
 def write(work: Work) -> dict[str, float]:
@@ -73,8 +80,14 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
         return images["features"], images["labels"]
 
 
-def constant_batch() -> tuple[tf.Tensor, tf.Tensor]:
-    return tuple(tf.constant(array[:BATCH_SIZE]) for array in arrays())
+def constant_batch(size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    return tuple(tf.constant(array[:size]) for array in arrays())
+
+
+def batches_of_arrays(size: int) -> tf.data.Dataset:
+    """Batches as TensorFlow's guide makes them."""
+    examples = tf.data.Dataset.from_tensor_slices(arrays()).shuffle(10000).repeat()
+    return examples.batch(size).prefetch(1)
 
 
 def plain_step(model, features: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Operation, tf.Tensor]:
@@ -89,7 +102,7 @@ class InGraph:
 
     def __init__(self, work: Work, guarded: bool = False) -> None:
         with tf.Graph().as_default():
-            model, batch = work.make_model(), constant_batch()
+            model, batch = work.make_model(), constant_batch(work.batch)
             optimizer = tf.train.AdamOptimizer(1e-3)
             global_step = tf.train.get_or_create_global_step()
 
@@ -138,7 +151,7 @@ def guards(work: Work) -> dict[str, float]:
     return {"percent": 100 * (statistics.median(pairs) - 1)}
 
 
-def fit(work: Work, hooks=(), **settings) -> list[float]:
+def fit(work: Work, hooks=(), model=None, **settings) -> list[float]:
     """Trains as users do; returns when the first stretch and the five that count ended."""
     from my_project.train.hooks.every import EveryHook
     from my_project.train.trainer import SessionTrainer
@@ -158,7 +171,7 @@ def fit(work: Work, hooks=(), **settings) -> list[float]:
         intra_op_threads=work.intra,
         inter_op_threads=work.inter,
         **settings,
-    ).fit(work.make_model(), work.dataset())
+    ).fit(model or work.make_model(), work.dataset())
     return times
 
 
@@ -202,6 +215,16 @@ def evaluating(work: Work) -> dict[str, float]:
     return work.rate(fit(work, evaluate_every_n_steps=500))
 
 
+def float16(work: Work) -> dict[str, float]:
+    """The same in mixed precision."""
+    return work.rate(fit(work, model=work.make_model(loss_scale=128.0)))
+
+
+def xla(work: Work) -> dict[str, float]:
+    """The same, compiled for the GPU."""
+    return work.rate(fit(work, xla=True))
+
+
 def plain(work: Work) -> dict[str, float]:
     """The same with a session.run for each step."""
     return work.rate(fit(work, steps_per_loop=1))
@@ -237,21 +260,62 @@ def script(work: Work) -> dict[str, float]:
     return work.rate(count.times)
 
 
+def monitored(work: Work) -> dict[str, float]:
+    """MonitoredTrainingSession as it is, a session.run for each step, batches of arrays."""
+    batch = tf.data.make_one_shot_iterator(batches_of_arrays(work.batch)).get_next()
+    train_op, loss = plain_step(work.make_model(), *batch)
+    tf.summary.scalar("loss", loss)
+    count = Count(work)
+    with tf.train.MonitoredTrainingSession(
+        checkpoint_dir=f"runs/{time.time()}", hooks=[count], config=work.threads()
+    ) as session:
+        while not session.should_stop():
+            session.run(train_op)
+    return work.rate(count.times)
+
+
+def keras_model(keras, model: str):
+    """The project's model, as a user of Keras would write it."""
+    layers, relu = keras.layers, keras.activations.relu
+    hidden = inputs = keras.Input([28, 28, 1])
+
+    def conv(filters: int, size: int, stride: int = 1):
+        decay = keras.regularizers.l2(0.5e-4)
+        options = {"padding": "same", "use_bias": False, "kernel_regularizer": decay}
+        return layers.Conv2D(filters, size, stride, **options)
+
+    def active(hidden):
+        return layers.Activation(relu)(layers.BatchNormalization()(hidden))
+
+    if model == "cnn":
+        for filters in (16, 32):
+            hidden = layers.Conv2D(filters, 3, padding="same", activation="relu")(hidden)
+            hidden = layers.MaxPooling2D()(hidden)
+    if model in ("mlp", "cnn"):
+        units = {"mlp": 64, "cnn": 128}[model]
+        hidden = layers.Dense(units, activation="relu")(layers.Flatten()(hidden))
+    if model == "lstm":
+        hidden = layers.LSTM(96)(layers.Reshape([28, 28])(hidden))
+    if model == "resnet":
+        hidden = conv(16, 3, 2)(hidden)
+        blocks = [(16, 1)] * 3 + [(32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1)]
+        for filters, stride in blocks:
+            before = active(hidden)
+            shortcut = conv(filters, 1, stride)(before) if stride > 1 else hidden
+            added = conv(filters, 3)(active(conv(filters, 3, stride)(before)))
+            hidden = layers.add([added, shortcut])
+        hidden = layers.GlobalAveragePooling2D()(active(hidden))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(hidden))
+
+
 def keras(work: Work) -> dict[str, float]:
     """Keras' fit on arrays, as it is shipped and as its tutorials have it."""
     import tensorflow  # not compat.v1: 2.x is to be what it is
 
-    layers, made = tensorflow.keras.layers, tensorflow.keras.Sequential()
-    if work.model == "cnn":
-        for filters in (16, 32):  # the project's
-            made.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
-            made.add(layers.MaxPooling2D())
-    made.add(layers.Flatten())
-    made.add(layers.Dense({"mlp": 64, "cnn": 128}[work.model], activation="relu"))
-    made.add(layers.Dense(10, activation="softmax"))
+    made = keras_model(tensorflow.keras, work.model)
     made.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    features, labels = (array[: work.steps * BATCH_SIZE] for array in arrays())
-    epochs = max(work.steps * BATCH_SIZE // len(labels), 1)  # of a stretch
+    features, labels = (array[: work.steps * work.batch] for array in arrays())
+    epochs = max(work.steps * work.batch // len(labels), 1)  # of a stretch
     times = []
 
     class Watch(tensorflow.keras.callbacks.Callback):
@@ -260,17 +324,12 @@ def keras(work: Work) -> dict[str, float]:
                 times.append(time.perf_counter())
 
     watch, every = Watch(), epochs * (STRETCHES + 1)
-    made.fit(features, labels, batch_size=BATCH_SIZE, epochs=every, verbose=2, callbacks=[watch])
-    return work.rate(times, epochs * len(labels) / BATCH_SIZE)
+    made.fit(features, labels, batch_size=work.batch, epochs=every, verbose=2, callbacks=[watch])
+    return work.rate(times, epochs * len(labels) / work.batch)
 
 
 def estimator(work: Work) -> dict[str, float]:
     """tf.estimator with its usual settings, and batches as its guide makes them."""
-    features, labels = arrays()
-
-    def batches() -> tf.data.Dataset:
-        examples = tf.data.Dataset.from_tensor_slices((features, labels))
-        return examples.shuffle(10000).repeat().batch(BATCH_SIZE).prefetch(1)
 
     def model_fn(features, labels, mode):
         train_op, loss = plain_step(work.make_model(), features, labels)
@@ -278,7 +337,8 @@ def estimator(work: Work) -> dict[str, float]:
 
     count = Count(work)
     config = tf.estimator.RunConfig(session_config=work.threads())
-    tf.estimator.Estimator(model_fn, "runs/estimator", config).train(batches, [count])
+    made = tf.estimator.Estimator(model_fn, "runs/estimator", config)
+    made.train(lambda: batches_of_arrays(work.batch), [count])
     return work.rate(count.times)
 
 

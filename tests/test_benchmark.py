@@ -41,6 +41,13 @@ def test_the_benchmark_of_training_prints_what_it_found_next_to_its_aims(runtime
 
 
 @pytest.mark.tensorflow
+def test_the_benchmark_of_models_compares_each_and_both_ways_to_be_faster():
+    found = measured("models.py", "tf2")
+    assert len(found) == 8  # two models, three peers, float16 and XLA
+    assert all(ratio > 0.1 for ratio in found.values())
+
+
+@pytest.mark.tensorflow
 def test_the_judge_of_the_gan_prints_how_sure_it_is_and_writes_a_picture(bake, any_python):
     project = bake(examples="all")
     judge = ROOT / "benchmarks" / "judge_gan.py"
