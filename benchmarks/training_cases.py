@@ -244,25 +244,9 @@ class Count(tf.train.SessionRunHook):
                 run_context.request_stop()
 
 
-def script(work: Work) -> dict[str, float]:
-    """A script of 2018: a Python function for each example, MonitoredTrainingSession as it is."""
-    from data_cases import py_func
-
-    batch = tf.data.make_one_shot_iterator(py_func(work.images)).get_next()
-    train_op, loss = plain_step(work.make_model(), *batch)
-    tf.summary.scalar("loss", loss)
-    count = Count(work)
-    with tf.train.MonitoredTrainingSession(
-        checkpoint_dir="runs/script", hooks=[count], config=work.threads()
-    ) as session:
-        while not session.should_stop():
-            session.run(train_op)
-    return work.rate(count.times)
-
-
-def monitored(work: Work) -> dict[str, float]:
-    """MonitoredTrainingSession as it is, a session.run for each step, batches of arrays."""
-    batch = tf.data.make_one_shot_iterator(batches_of_arrays(work.batch)).get_next()
+def in_monitored_session(work: Work, batches: tf.data.Dataset) -> dict[str, float]:
+    """The plain step in a MonitoredTrainingSession as it is, a session.run for each."""
+    batch = tf.data.make_one_shot_iterator(batches).get_next()
     train_op, loss = plain_step(work.make_model(), *batch)
     tf.summary.scalar("loss", loss)
     count = Count(work)
@@ -272,6 +256,18 @@ def monitored(work: Work) -> dict[str, float]:
         while not session.should_stop():
             session.run(train_op)
     return work.rate(count.times)
+
+
+def script(work: Work) -> dict[str, float]:
+    """A script of 2018: a Python function for each example."""
+    from data_cases import py_func
+
+    return in_monitored_session(work, py_func(work.images))
+
+
+def monitored(work: Work) -> dict[str, float]:
+    """The same with batches of arrays."""
+    return in_monitored_session(work, batches_of_arrays(work.batch))
 
 
 def keras_model(keras, model: str):

@@ -66,6 +66,20 @@ def trained(tmp_path_factory, digits_directory):
 
 
 @pytest.fixture
+def exits(monkeypatch):
+    """The codes that os._exit was called with, which ends its thread alone, and an event for it."""
+    codes, ended = [], threading.Event()
+
+    def leave(code):
+        codes.append(code)
+        ended.set()
+        raise SystemExit  # of the thread that watches
+
+    monkeypatch.setattr(os, "_exit", leave)
+    return codes, ended
+
+
+@pytest.fixture
 def fit(digits):
     """Trains a small MLP: fit(run_dir, last_step=30, model=None, **trainer arguments)."""
 

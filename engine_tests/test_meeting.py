@@ -91,16 +91,9 @@ class Peer:
 
 
 @pytest.fixture
-def watched(tmp_path, monkeypatch):
+def watched(tmp_path, monkeypatch, exits):
     """watched() -> a watch over a peer, the peer, a list of exit codes and an event for them."""
-    codes, ended = [], threading.Event()
-
-    def leave(code):
-        codes.append(code)
-        ended.set()
-        raise SystemExit  # of the thread that watches
-
-    monkeypatch.setattr(os, "_exit", leave)
+    codes, ended = exits
     monkeypatch.setattr(watch, "GRACE_SECS", 0.3)
     monkeypatch.setattr(watch, "POLL_SECS", 0.05)
     tasks = tasks_of(2)

@@ -3,9 +3,7 @@
 import contextlib
 import json
 import logging
-import os
 import socket
-import threading
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -184,7 +182,7 @@ def test_an_evaluator_does_not_try_forever_to_read_a_checkpoint(fit, part, tmp_p
 
 @pytest.mark.parametrize(("last_step", "code"), [(100, 1), (20, 0)])
 def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
-    fit, tmp_path, monkeypatch, caplog, last_step, code
+    fit, tmp_path, monkeypatch, exits, caplog, last_step, code
 ):
     fit(tmp_path / "run", last_step=20)
     caplog.set_level(logging.INFO)
@@ -192,14 +190,7 @@ def test_a_worker_whose_chief_stays_away_ends_unless_all_is_done(
     tasks = (Task("ps", 0, ps), Task("worker", 0, chief), Task("worker", 1, own))
     role = Role(Cluster(tasks, tasks[2]), tf.ConfigProto(), str(tmp_path / "run"), 0.5)
     role.last_step = last_step
-    codes, ended = [], threading.Event()
-
-    def leave(code):
-        codes.append(code)
-        ended.set()
-        raise SystemExit  # of the thread that watches
-
-    monkeypatch.setattr(os, "_exit", leave)
+    codes, ended = exits
     monkeypatch.setattr(role_module, "WATCH_SECS", 0.1)
     with listening(ps), role.watched():
         assert ended.wait(30)

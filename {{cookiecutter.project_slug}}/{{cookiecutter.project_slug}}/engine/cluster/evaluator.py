@@ -56,6 +56,7 @@ def evaluate_restored(session: tf.Session, step: int, evaluate: Any, best: Any) 
     Its global step may be a later one: other workers train while the chief saves.
     """
     if not evaluate.writer:  # the first one
+        # Not its own, which would evaluate what is due by the session's step.
         EventsHook.after_create_session(evaluate, session, None)
         best.after_create_session(session, None)
     evaluate.act(session, step, {})
